@@ -1,0 +1,50 @@
+"""bioterp: open scientific foundation models.
+
+Public names are imported when first used, so that `import bioterp` costs nothing.
+"""
+
+from __future__ import annotations
+
+import importlib
+from typing import Any
+
+__version__ = "0.1.0"
+
+# public name → module that defines it
+_NAMES = {
+    "AlignmentError": "bioterp.errors",
+    "BioterpError": "bioterp.errors",
+    "InputError": "bioterp.errors",
+    "StoreError": "bioterp.errors",
+    "Grid": "bioterp.grid",
+    "Space": "bioterp.grid",
+    "Rows": "bioterp.rows",
+    "Field": "bioterp.field",
+    "DNA": "bioterp.adapters.dna",
+    "load_model": "bioterp.models",
+    "activations": "bioterp.activate",
+    "import_activations": "bioterp.importing",
+    "Dictionary": "bioterp.dictionary",
+    "fit": "bioterp.train",
+    "label": "bioterp.annotations",
+    "detection": "bioterp.analyses.detection",
+    "enrichment": "bioterp.analyses.enrichment",
+    "readout": "bioterp.analyses.readout",
+    "features": "bioterp.analyses.features",
+    "export": "bioterp.export",
+    "report": "bioterp.report",
+}
+
+__all__ = ["__version__", *_NAMES]
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _NAMES:
+        raise AttributeError(f"module 'bioterp' has no attribute {name!r}")
+    value = getattr(importlib.import_module(_NAMES[name]), name)
+    globals()[name] = value
+    return value
+
+
+def __dir__() -> list[str]:
+    return __all__

@@ -1,0 +1,1 @@
+"""Modality → (item, array, Grid). An adapter knows files and no model."""

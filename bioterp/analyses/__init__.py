@@ -1,0 +1,1 @@
+"""One question per file: an array kernel, a score, a table."""
