@@ -20,8 +20,8 @@ import numpy as np
 import pandas as pd
 
 from bioterp import store
-from bioterp.errors import AlignmentError, InputError, StoreError
-from bioterp.grid import Array
+from bioterp.errors import AlignmentError, InputError, StoreError, nearest
+from bioterp.grid import Array, Space
 from bioterp.rows import Rows
 from bioterp.values import Dense, Intervals, Parts, Selection, Sparse, Values, of_arrays, to_arrays
 
@@ -53,9 +53,8 @@ class Field:
         self.kind = kind
         if columns is None:
             columns = [str(i) for i in range(self.data.shape[1])]
-        if not isinstance(columns, pd.DataFrame):
-            columns = pd.DataFrame({"name": list(columns)})
-        self.columns = columns.reset_index(drop=True)
+        table = columns if isinstance(columns, pd.DataFrame) else pd.DataFrame({"name": list(columns)})
+        self.columns = table.reset_index(drop=True)
         self.about = about or {}
         self.path = path
         if self.data.shape != (len(rows), len(self.columns)):
@@ -92,8 +91,6 @@ class Field:
         """The position of a column by name."""
         found = np.flatnonzero((self.columns["name"] == name).to_numpy())
         if not len(found):
-            from bioterp.errors import nearest
-
             raise InputError(f"there is no column {name!r}; {nearest(name, self.columns['name'])}")
         return int(found[0])
 
@@ -221,7 +218,7 @@ class FieldWriter:
             )
 
 
-def rows_to_arrays(rows: Rows) -> tuple[dict[str, Array], dict[str, Any]]:
+def rows_to_arrays(rows: Rows) -> tuple[dict[str, Any], dict[str, Any]]:
     """The lattice columns of Rows for the store; the items travel as a table."""
     arrays = {
         "rows.space_code": rows.space_code,
@@ -235,8 +232,6 @@ def rows_to_arrays(rows: Rows) -> tuple[dict[str, Array], dict[str, Any]]:
 
 def read_rows(shard: store.Stored) -> Rows:
     """Rows from a stored shard."""
-    from bioterp.grid import Space
-
     names = ("space_code", "shapes", "affines", "bounds", "bounds_offset")
     spaces = [Space(**space) for space in shard.meta["spaces"]]
     return Rows(shard.table("items"), spaces, *(np.asarray(shard.array(f"rows.{name}")) for name in names))

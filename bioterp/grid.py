@@ -156,7 +156,7 @@ class Grid:
         if (np.array(self.shape) % factors).any():
             raise InputError(f"a Grid of shape {self.shape} cannot be coarsened by {factors.tolist()}: not divisible")
         scale = np.diag([*factors, 1]).astype(np.float64)
-        return Grid(self.space, np.array(self.shape) // factors, self._regular() @ scale)
+        return Grid(self.space, (np.array(self.shape) // factors).tolist(), self._regular() @ scale)
 
     def compose(self, cells: Grid) -> Grid:
         """Cells given on this grid's own index lattice, as a Grid in this grid's space."""

@@ -160,11 +160,11 @@ def writing_folder(path: str | Path) -> Iterator[Path]:
         if path.exists():
             # A folder cannot be renamed over a full one: move the old away, then the new in.
             old = Path(tempfile.mkdtemp(prefix=f".{path.name}.old-", dir=path.parent))
-            os.replace(path, old / path.name)
-            os.replace(beside, path)
+            path.replace(old / path.name)
+            beside.replace(path)
             shutil.rmtree(old)
         else:
-            os.replace(beside, path)
+            beside.replace(path)
         _fsync(path.parent)
     finally:
         shutil.rmtree(beside, ignore_errors=True)
@@ -180,7 +180,7 @@ def writing_file(path: str | Path) -> Iterator[Path]:
     try:
         yield beside
         _fsync(beside)
-        os.replace(beside, path)
+        beside.replace(path)
         _fsync(path.parent)
     finally:
         beside.unlink(missing_ok=True)

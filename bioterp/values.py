@@ -247,6 +247,6 @@ def of_arrays(shard: store.Stored) -> Values:
         return Sparse(shard.array("indptr"), shard.array("indices"), shard.arrays["data"], shard.meta["columns"])
     if kind == "intervals":
         rows = int(np.prod(shard.array("rows.shapes"), axis=1, dtype=np.int64).sum())
-        runs = (np.asarray(shard.array(name)) for name in ("term", "instance", "start", "stop"))
-        return Intervals(*runs, rows, shard.meta["columns"], shard.table("instances"))
+        term, instance, start, stop = (np.asarray(shard.array(name)) for name in ("term", "instance", "start", "stop"))
+        return Intervals(term, instance, start, stop, rows, shard.meta["columns"], shard.table("instances"))
     raise StoreError(f"{shard.path} holds a container {kind!r} this bioterp does not know")

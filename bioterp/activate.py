@@ -1,0 +1,155 @@
+"""Where modality and model meet: one forward pass, many layers (floor 5)."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from bioterp.adapters import Item, Source
+from bioterp.errors import InputError
+from bioterp.field import Field, FieldWriter
+from bioterp.grid import Array, Grid
+from bioterp.progress import track
+from bioterp.rows import Rows
+
+BATCH_CELLS = 16_384  # array cells a forward pass takes at once: small enough for the caches of a CPU
+SHARD_BYTES = 128 << 20  # of one layer, in memory before it is written
+
+
+def activations(
+    source: Source,
+    model: Any,
+    layers: Sequence[int | str],
+    out: str | Path,
+    *,
+    dtype: str | None = None,
+    batch_cells: int = BATCH_CELLS,
+) -> dict[int | str, Field]:
+    """Run every item of a source through a model once, and store the activations of some layers.
+
+    source: an adapter (`bioterp.DNA`). model: from `load_model`. layers: block numbers (0-based: their output) or
+    module names. out: a folder; layer l goes to `out/layer=l`. dtype: 'float32', 'bfloat16' or 'float16'; the
+    model's own by default. A value a narrower type cannot hold is an error, never a silent infinity.
+
+    Halo cells and cells over masked bases give no rows. Run again after an interruption, it computes only what is
+    missing. Returns {layer: Field (cells, channels)}. Raises InputError for NaN or infinite activations (item, layer
+    and coordinates named) and for a model of another modality.
+    """
+    if model.modality != source.modality:
+        raise InputError(f"the model {model.name} reads {model.modality}, the source gives {source.modality}")
+    layers = list(layers)
+    if not layers or len(set(layers)) < len(layers):
+        raise InputError(f"layers must name each layer once; got {layers}")
+    names = {layer: model.resolve(layer) for layer in layers}
+    dtype = dtype or model.dtype
+    # The plan of shards depends on the widest layer of the model that was asked for, and is part of the recipe.
+    itemsize = 4 if dtype == "float32" else 2
+    widest = max(model.width(layer) for layer in layers)
+    per_item = _cells_of_an_item(source)
+    shard_items = max(1, SHARD_BYTES // (widest * itemsize * per_item))
+    shards = -(-len(source) // shard_items)
+    writers = {}
+    for layer in layers:
+        about = {"model": model.name, "model_hash": model.hash, "layer": str(layer), "module": names[layer]}
+        recipe = {**about, "source": source.recipe, "shard_items": shard_items}
+        columns = _columns(model, layer)
+        folder = Path(out) / f"layer={layer}"
+        writers[layer] = FieldWriter(folder, columns, "activation", recipe, about, dtype)
+    for shard in track(range(shards), f"activations of {model.name}", shards):
+        todo = [layer for layer in layers if not writers[layer].done(shard)]
+        if todo:
+            hi = min((shard + 1) * shard_items, len(source))
+            rows, values = _run_shard(source.read(shard * shard_items, hi), model, todo, batch_cells)
+            for layer in todo:
+                try:
+                    writers[layer].write(shard, rows, values.pop(layer))
+                except OverflowError as error:
+                    raise InputError(
+                        f"layer {layer}: an activation of {error}; use dtype bfloat16 or float32"
+                    ) from None
+    return {layer: writers[layer].finish(shards) for layer in layers}
+
+
+def _cells_of_an_item(source: Source) -> int:
+    window = getattr(source, "window", None)
+    return int(window) if window else 1
+
+
+def _columns(model: Any, layer: int | str) -> pd.DataFrame:
+    width = model.width(layer)
+    named = model.outputs if layer == "output" and len(model.outputs) == width else None
+    return pd.DataFrame({"name": list(named) if named else [str(i) for i in range(width)]})
+
+
+def _run_shard(
+    items: Iterable[tuple[Item, Array, Grid]], model: Any, layers: list[int | str], batch_cells: int
+) -> tuple[Rows, dict[int | str, Array]]:
+    records: list[dict[str, Any]] = []
+    grids: list[Grid] = []
+    kept: dict[int | str, list[Array]] = {layer: [] for layer in layers}
+    for group in _batches(items, batch_cells):
+        batch = model.prepare([array for _, array, _ in group])
+        outputs = {layer: _numpy(values) for layer, values in model.run(batch, layers).items()}
+        for i, (item, _, grid) in enumerate(group):
+            cells, keep = core_cells(item, grid, batch.cells[i])
+            records.append(item.record)
+            grids.append(cells)
+            for layer in layers:
+                values = outputs[layer][i][keep]
+                if not np.isfinite(values).all():
+                    row, channel = np.argwhere(~np.isfinite(values))[0]
+                    where = cells.take(np.array([row])).bounds[0].tolist() if cells.ndim == 1 else int(row)
+                    raise InputError(
+                        f"layer {layer} of {model.name} gave {values[row, channel]} in item {item.record['item']}, "
+                        f"cell {where}, channel {channel}; activations must be finite (try dtype float32)"
+                    )
+                kept[layer].append(values)
+    if not records:  # a shard of nothing but masked bases
+        empty = pd.DataFrame(columns=["item", "sample", "block", "split"])
+        return Rows.from_grids(empty, []), {layer: np.zeros((0, model.width(layer)), np.float32) for layer in layers}
+    return Rows.from_grids(pd.DataFrame(records), grids), {layer: np.concatenate(kept.pop(layer)) for layer in layers}
+
+
+def _batches(items: Iterable[tuple[Item, Array, Grid]], cells: int) -> Iterable[list[tuple[Item, Array, Grid]]]:
+    """Consecutive items of equal shape, up to `cells` array cells: nothing is padded that need not be."""
+    group: list[tuple[Item, Array, Grid]] = []
+    for one in items:
+        if group and (one[1].shape != group[0][1].shape or (len(group) + 1) * one[1].size > cells):
+            yield group
+            group = []
+        group.append(one)
+    if group:
+        yield group
+
+
+def _numpy(values: Any) -> Array:
+    return np.asarray(values.detach().float().cpu().numpy())
+
+
+def core_cells(item: Item, grid: Grid, cells: Grid) -> tuple[Grid, Array]:
+    """The cells of one item that become rows: their Grid, and their positions among the model's cells.
+
+    A cell belongs to the core that holds its middle, and is clipped to it, so that neighbouring cores tile even
+    where their tokens do not meet. Cells that cover a masked base are dropped.
+    """
+    placed = grid.compose(cells)
+    low, high = item.core
+    middle = placed.centers
+    keep = ((middle >= low) & (middle < high)).all(1)
+    if item.masked is not None and item.masked.any():
+        # Bounds on the array's own index lattice; running counts answer "any masked base inside?" for all cells.
+        inside = cells.bounds
+        running = np.concatenate([[0], np.cumsum(item.masked)])
+        keep &= running[inside[:, 1]] == running[inside[:, 0]]
+    at = np.flatnonzero(keep)
+    taken = placed.take(at)
+    if placed.ndim == 1 and len(at):
+        bounds = taken.bounds
+        clipped = np.clip(bounds, low[0], high[0])
+        if not np.array_equal(bounds, clipped):
+            taken = Grid(placed.space, taken.shape, bounds=clipped, step=taken.step)
+    return taken, at

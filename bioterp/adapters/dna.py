@@ -1,0 +1,210 @@
+"""DNA sequences as windows with halos (floor 4).
+
+Every contig is cut into blocks, the unit that is never divided between splits, and every block into windows. A
+window is read with a halo of context on both sides that gives no rows. Windows at a contig's end are moved, not
+padded, so that nearly all arrays have one length; a contig shorter than a window is taken whole.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from bioterp import store
+from bioterp.adapters import Item
+from bioterp.errors import InputError
+from bioterp.grid import Array, Grid, Space
+from bioterp.rows import SPLITS, split_of
+from bioterp.sequence import MASKED, Sequences, open_text, reverse_complement
+
+STRANDS = {"both": "+-", "+": "+", "-": "-", "regions": "+-"}
+AUTO_BLOCKS = (50_000, 20_000, 10_000, 5_000, 2_000, 1_000, 500, 200)
+
+
+class DNA:
+    """A FASTA or GenBank file as a source of windows.
+
+    path: FASTA (plain, gzip, bgzip) or GenBank. window, halo: bp. strands: 'both', '+', '-', or 'regions' (the
+    strand of each BED line). blocks: bp ('50kb', 20000), 'contig', or None: 50 kb, or the largest smaller size that
+    gives every split at least two blocks. regions: a BED file; only its (merged) intervals are read. contigs: names to
+    keep. circular: True, or names of circular contigs (GenBank says so itself). seed: of the split.
+
+    Iterating yields (Item, array, Grid): uint8 codes A0 C1 G2 T3 masked 4, halo included, the minus strand
+    reverse-complemented on a Grid with step −1. Raises InputError for input that cannot be used.
+    """
+
+    modality = "dna"
+
+    def __init__(
+        self,
+        path: str | Path,
+        *,
+        window: int = 2048,
+        halo: int = 512,
+        strands: str = "both",
+        blocks: str | int | None = None,
+        regions: str | Path | None = None,
+        contigs: list[str] | None = None,
+        circular: bool | list[str] | None = None,
+        sample: str | None = None,
+        seed: int = 0,
+    ):
+        if window < 1 or halo < 0:
+            raise InputError(f"window must be ≥ 1 bp and halo ≥ 0 bp; got window {window}, halo {halo}")
+        if strands not in STRANDS:
+            raise InputError(f"strands is one of {', '.join(STRANDS)}; got {strands!r}")
+        if strands == "regions" and regions is None:
+            raise InputError("strands: regions needs a BED file in `regions`")
+        self.path = Path(path)
+        self.window, self.halo, self.strands, self.seed = int(window), int(halo), strands, int(seed)
+        self.sequences = Sequences(self.path)
+        if circular:
+            self.sequences.with_circular(circular)
+        known = self.sequences.contigs
+        absent = [name for name in contigs or [] if name not in known]
+        if absent:
+            raise InputError(f"{self.path} has no contig {absent[0]!r}; it has {', '.join(list(known)[:8])}")
+        self.contigs = {name: known[name] for name in (contigs or known)}
+        self.sample = sample or self.path.name.split(".")[0]
+        self.spaces = {c.name: Space(c.name, "bp", c.length, c.circular) for c in self.contigs.values()}
+        self._regions = self._read_regions(Path(regions)) if regions is not None else None
+        self.block = self._choose_block(blocks)
+        self.items = self._plan()
+        self.recipe: dict[str, Any] = {
+            "kind": "dna",
+            "sha256": store.file_sha256(self.path),
+            "window": self.window,
+            "halo": self.halo,
+            "strands": strands,
+            "block": self.block,
+            "regions": store.file_sha256(Path(regions)) if regions is not None else None,
+            "contigs": contigs,
+            "circular": [c.name for c in self.contigs.values() if c.circular],
+            "sample": self.sample,
+            "seed": self.seed,
+        }
+
+    def __len__(self) -> int:
+        return len(self.items)
+
+    def __iter__(self) -> Iterator[tuple[Item, Array, Grid]]:
+        return self.read(0, len(self))
+
+    def read(self, lo: int, hi: int) -> Iterator[tuple[Item, Array, Grid]]:
+        """Items lo:hi; windows in which every base is masked give none."""
+        for record in self.items.iloc[lo:hi].to_dict("records"):
+            start, end, strand = record["start"], record["end"], record["strand"]
+            first, last = self._reach(record["contig"], start, end)
+            array = self.sequences.read(record["contig"], first, last)
+            if (array[start - first : end - first] == MASKED).all():
+                continue
+            if strand == "-":
+                array = reverse_complement(array)
+            grid = Grid.line(self.spaces[record["contig"]], first, last, strand)
+            yield Item(record, (np.array([start]), np.array([end])), array == MASKED), array, grid
+
+    def _reach(self, contig: str, start: int, end: int) -> tuple[int, int]:
+        """The bases to read for a core: always window + 2·halo of them, where the contig has as many."""
+        length = self.contigs[contig].length
+        total = min(self.window + 2 * self.halo, length)
+        if self.contigs[contig].circular:
+            first = start - min(self.halo, (length - (end - start)) // 2)
+        else:
+            first = min(max(0, start - self.halo), length - total)
+        return first, first + total
+
+    def _choose_block(self, blocks: str | int | None) -> int:
+        if blocks == "contig":
+            return max(c.length for c in self.contigs.values())
+        if blocks is not None:
+            return parse_bp(blocks)
+        for size in AUTO_BLOCKS:
+            names = [f"{c.name}:{i}" for c in self.contigs.values() for i in range(-(-c.length // size))]
+            if all(sum(split_of(name, self.seed) == split for name in names[:500]) >= 2 for split in SPLITS):
+                return size
+        return AUTO_BLOCKS[-1]
+
+    def _plan(self) -> pd.DataFrame:
+        """One line per item, in genomic order, each window on its strands one after the other."""
+        columns: dict[str, list[Any]] = {name: [] for name in ("contig", "start", "end", "strand", "block")}
+        for contig in self.contigs.values():
+            for lo, hi, strand in self._wanted(contig.name, contig.length):
+                for number in range(lo // self.block, -(-hi // self.block)):
+                    left, right = max(lo, number * self.block), min(hi, (number + 1) * self.block)
+                    for start in range(left, right, self.window):
+                        for one in strand:
+                            columns["contig"].append(contig.name)
+                            columns["start"].append(start)
+                            columns["end"].append(min(start + self.window, right))
+                            columns["strand"].append(one)
+                            columns["block"].append(f"{contig.name}:{number}")
+        if not columns["start"]:
+            raise InputError(f"the regions leave nothing of {self.path} to read")
+        plan = pd.DataFrame(columns)
+        place = plan["contig"] + ":" + plan["start"].astype(str) + "-" + plan["end"].astype(str) + plan["strand"]
+        splits = {block: split_of(block, self.seed) for block in plan["block"].unique()}
+        plan.insert(0, "item", place)
+        plan.insert(1, "sample", self.sample)
+        plan.insert(3, "split", plan["block"].map(splits))
+        return plan
+
+    def _wanted(self, contig: str, length: int) -> list[tuple[int, int, str]]:
+        if self._regions is None:
+            return [(0, length, STRANDS[self.strands])]
+        return self._regions.get(contig, [])
+
+    def _read_regions(self, path: Path) -> dict[str, list[tuple[int, int, str]]]:
+        found: dict[tuple[str, str], list[tuple[int, int]]] = {}
+        if not path.is_file():
+            raise InputError(f"there is no BED file {path}")
+        with open_text(path, text=True) as handle:
+            for number, line in enumerate(handle, 1):
+                if not line.strip() or line.startswith(("#", "track", "browser")):
+                    continue
+                words = line.rstrip("\r\n").split("\t")
+                try:
+                    contig, start, end = words[0], int(words[1]), int(words[2])
+                except (IndexError, ValueError):
+                    raise InputError(
+                        f"{path} line {number} is not BED (contig, start, end separated by tabs)"
+                    ) from None
+                if contig not in self.contigs:
+                    raise InputError(f"{path} line {number}: {self.path} has no contig {contig!r}")
+                if not 0 <= start < end <= self.contigs[contig].length:
+                    raise InputError(
+                        f"{path} line {number}: {start}–{end} is not inside {contig!r} "
+                        f"(0–{self.contigs[contig].length}); is it another assembly?"
+                    )
+                strand = words[5] if self.strands == "regions" and len(words) > 5 else STRANDS[self.strands]
+                for one in "+-" if strand not in ("+", "-") else strand:
+                    found.setdefault((contig, one), []).append((start, end))
+        merged: dict[str, list[tuple[int, int, str]]] = {}
+        for (contig, strand), spans in found.items():
+            merged.setdefault(contig, []).extend((lo, hi, strand) for lo, hi in _merge(spans))
+        if self.strands == "both":  # the same intervals on both strands: keep the strands of a window together
+            merged = {contig: [(lo, hi, "+-") for lo, hi, s in spans if s == "+"] for contig, spans in merged.items()}
+        return {contig: sorted(spans) for contig, spans in merged.items()}
+
+
+def _merge(spans: list[tuple[int, int]]) -> list[tuple[int, int]]:
+    merged: list[list[int]] = []
+    for start, end in sorted(spans):
+        if merged and start <= merged[-1][1]:
+            merged[-1][1] = max(merged[-1][1], end)
+        else:
+            merged.append([start, end])
+    return [(lo, hi) for lo, hi in merged]
+
+
+def parse_bp(text: str | int) -> int:
+    """'50kb', '2Mb', '300', 300 → bp."""
+    match = re.fullmatch(r"\s*(\d+(?:\.\d+)?)\s*(kb|mb|bp)?\s*", str(text), re.IGNORECASE)
+    size = round(float(match[1]) * {"kb": 1e3, "mb": 1e6}.get((match[2] or "").lower(), 1)) if match else 0
+    if size < 1:
+        raise InputError(f"blocks is a length such as '50kb' or 20000, or 'contig'; got {text!r}")
+    return size

@@ -1,0 +1,257 @@
+"""`Dictionary`: a frozen, small, callable sparse autoencoder, or a baseline in its form (floor 4).
+
+With x an activation in model units, μ the mean and s the scale of the data it was fitted on,
+
+    pre  = E · ((x − μ)/s − b_dec) + b_enc          codes = s · act(pre)          x̂ = μ + s · b_dec + codes · D
+
+so codes carry model units and, with unit-norm decoder rows, a code is the length of its feature's contribution.
+`act` is one of: 'topk' (the k largest positive), 'threshold' (those above θ, JumpReLU: BatchTopK dictionaries are
+deployed this way, Bussmann et al. 2024), 'relu'. A feature's code depends on its own cell alone.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import scipy.sparse
+import torch
+
+from bioterp import store
+from bioterp.errors import AlignmentError, InputError, StoreError
+from bioterp.field import Field, FieldWriter
+from bioterp.grid import Array
+from bioterp.progress import track
+from bioterp.values import Values
+
+ACTIVATIONS = ("topk", "threshold", "relu")
+BATCH = 8_192
+
+
+@dataclass(frozen=True)
+class Dictionary:
+    """encoder (m, d_in), decoder (m, d_out), b_enc (m,), b_dec (d_out,), mean (d_in,), scale; float32.
+
+    activation with k ('topk') or threshold ('threshold', scalar or (m,), in raw code units); about: plain JSON that
+    names model, layer, seed, and how well it did.
+    """
+
+    encoder: Array
+    decoder: Array
+    b_enc: Array
+    b_dec: Array
+    mean: Array
+    scale: float = 1.0
+    activation: str = "topk"
+    k: int | None = None
+    threshold: Array | float | None = None
+    about: dict[str, Any] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        if self.activation not in ACTIVATIONS:
+            raise InputError(
+                f"the activation of a Dictionary is one of {', '.join(ACTIVATIONS)}; got {self.activation!r}"
+            )
+        m, d = self.encoder.shape
+        if self.decoder.shape[0] != m or self.b_enc.shape != (m,) or self.mean.shape != (d,):
+            raise InputError(
+                f"encoder {self.encoder.shape}, decoder {self.decoder.shape} and biases do not fit together"
+            )
+        if (self.activation == "topk" and not self.k) or (self.activation == "threshold" and self.threshold is None):
+            raise InputError(
+                f"a {self.activation} Dictionary needs its {'k' if self.activation == 'topk' else 'threshold'}"
+            )
+
+    @property
+    def width(self) -> int:
+        return int(self.encoder.shape[0])
+
+    @property
+    def inputs(self) -> int:
+        return int(self.encoder.shape[1])
+
+    def pre(self, x: torch.Tensor) -> torch.Tensor:
+        """(n, d_in) activations → (n, m) pre-activations in scaled units."""
+        encoder, bias = self._tensors()
+        return torch.addmm(bias, x, encoder.T)
+
+    def encode_array(self, x: Array | torch.Tensor) -> Any:
+        """(n, d_in) activations in model units → codes (n, m): CSR, or a dense array for 'relu'."""
+        batch = torch.as_tensor(np.ascontiguousarray(x, np.float32) if isinstance(x, np.ndarray) else x).float()
+        if batch.shape[1] != self.inputs:
+            raise AlignmentError(f"this Dictionary reads {self.inputs} channels; the activations have {batch.shape[1]}")
+        with torch.no_grad():
+            pre = self.pre(batch)
+            if self.activation == "relu":
+                return (pre.clamp_min_(0) * self.scale).numpy()
+            if self.activation == "topk":
+                value, index = pre.topk(min(int(self.k or 1), self.width), dim=1)
+                order = index.argsort(1)
+                index, value = index.gather(1, order), value.gather(1, order) * self.scale
+                keep = value > 0
+                counts = keep.sum(1)
+                chosen, codes = index[keep], value[keep]
+            else:
+                limit = torch.as_tensor(np.asarray(self.threshold, np.float32) / self.scale)
+                keep = pre > limit
+                counts = keep.sum(1)
+                chosen, codes = keep.nonzero()[:, 1], pre[keep] * self.scale
+        indptr = np.concatenate([[0], np.cumsum(counts.numpy())])
+        matrix = scipy.sparse.csr_matrix((len(batch), self.width), dtype=np.float32)
+        matrix.data, matrix.indices, matrix.indptr = codes.numpy(), chosen.int().numpy(), indptr
+        return matrix
+
+    def decode_array(self, codes: Any) -> Array:
+        """Codes (n, m), dense or CSR → (n, d_out) reconstructions in model units."""
+        return np.asarray(codes @ self.decoder + (self.scale * self.b_dec + self.mean), np.float32)
+
+    def encode(self, acts: Field, out: str | Path | None = None, name: str | None = None) -> Field:
+        """Field(activation) → Field(code) on the same rows.
+
+        With `out` the codes are stored there, shard by shard (an interrupted call resumes); without, they are
+        computed anew each time they are read, and nothing is held in memory.
+        """
+        if acts.shape[1] != self.inputs:
+            raise AlignmentError(f"this Dictionary reads {self.inputs} channels; the activations have {acts.shape[1]}")
+        about = {**acts.about, **self.about, "dictionary": name or self.about.get("dictionary", self.id)}
+        columns = pd.DataFrame({"name": [str(i) for i in range(self.width)]})
+        if out is None:
+            return Field(acts.rows, Encoded(acts.data, self), columns, "code", about)
+        recipe = {"dictionary": self.id, "rows": acts.rows.id, "of": acts.about}
+        writer = FieldWriter(out, columns, "code", recipe, about)
+        pieces = _shards(acts)
+        for shard, (first, last) in enumerate(track(pieces, f"codes of {about['dictionary']}", len(pieces))):
+            if not writer.done(shard):
+                part = acts.take(np.arange(first, last))
+                codes = [self.encode_array(block) for _, _, block in part.batches(BATCH)]
+                whole = scipy.sparse.vstack([scipy.sparse.csr_matrix(c) for c in codes], format="csr")
+                writer.write(shard, part.rows, whole)
+        return writer.finish(len(pieces))
+
+    def decode(self, codes: Field) -> Field:
+        """Field(code) → Field(activation) of reconstructions, computed when read."""
+        columns = [str(i) for i in range(self.decoder.shape[1])]
+        return Field(codes.rows, Decoded(codes.data, self), columns, "activation", codes.about)
+
+    def quality(self, acts: Field, rows: int = 200_000) -> dict[str, float]:
+        """FVU (1 − explained variance, about the mean of these rows), L0, and the fraction of features never active."""
+        squares = total = active = 0.0
+        ever = np.zeros(self.width, bool)
+        n = min(rows, len(acts))
+        step = max(1, len(acts) // max(1, n // BATCH))
+        blocks = [acts.read(lo, min(lo + min(BATCH, step), len(acts))) for lo in range(0, len(acts), step)]
+        mean = sum(b.sum(0, dtype=np.float64) for b in blocks) / sum(len(b) for b in blocks)
+        seen = 0
+        for x in blocks:
+            codes = scipy.sparse.csr_matrix(self.encode_array(x))
+            squares += float(np.square(x - self.decode_array(codes), dtype=np.float64).sum())
+            total += float(np.square(x - mean).sum())
+            active += codes.nnz
+            ever[np.unique(codes.indices)] = True
+            seen += len(x)
+        return {
+            "fvu": squares / max(total, 1e-30),
+            "l0": active / seen,
+            "dead": float(1 - ever.mean()),
+            "rows": float(seen),
+        }
+
+    @property
+    def id(self) -> str:
+        """A hash of the weights."""
+        parts = [
+            self.encoder,
+            self.decoder,
+            self.b_enc,
+            self.b_dec,
+            self.mean,
+            np.asarray(0.0 if self.threshold is None else self.threshold, np.float32),
+        ]
+        sums = [hashlib.blake2b(np.ascontiguousarray(p).tobytes(), digest_size=8).hexdigest() for p in parts]
+        return store.digest([*sums, self.scale, self.activation, self.k])[:12]
+
+    def save(self, path: str | Path) -> Path:
+        """Write to a folder (safetensors and JSON)."""
+        arrays = {n: np.asarray(getattr(self, n), np.float32) for n in ("encoder", "decoder", "b_enc", "b_dec", "mean")}
+        if self.threshold is not None:
+            arrays["threshold"] = np.asarray(self.threshold, np.float32).reshape(-1)
+        meta = {
+            "type": "dictionary",
+            "scale": self.scale,
+            "activation": self.activation,
+            "k": self.k,
+            "about": self.about,
+        }
+        store.write(path, arrays, meta=meta)
+        return Path(path)
+
+    @classmethod
+    def load(cls, path: str | Path) -> Dictionary:
+        """Read a folder written by `save`."""
+        stored = store.read(path)
+        if stored.meta.get("type") != "dictionary":
+            raise StoreError(f"{path} is not a Dictionary")
+        arrays: dict[str, Any] = {name: np.array(stored.array(name)) for name in stored.arrays}
+        limits = arrays.pop("threshold", None)
+        threshold = float(limits[0]) if limits is not None and limits.size == 1 else limits
+        meta = stored.meta
+        return cls(
+            **arrays,
+            threshold=threshold,
+            **{name: meta[name] for name in ("scale", "activation", "k", "about")},
+        )
+
+    def _tensors(self) -> tuple[torch.Tensor, torch.Tensor]:
+        """Encoder and bias with centring and scaling folded in: pre = x · Eᵀ/s + bias."""
+        cached = self.__dict__.get("_folded")
+        if cached is None:
+            encoder = self.encoder / np.float32(self.scale)
+            bias = self.b_enc - encoder @ self.mean - self.encoder @ self.b_dec
+            cached = torch.from_numpy(np.ascontiguousarray(encoder)), torch.from_numpy(np.asarray(bias, np.float32))
+            self.__dict__["_folded"] = cached  # frozen for its users; this is a cache of a pure function
+        return cached
+
+
+@dataclass(frozen=True)
+class Encoded:
+    """Codes computed when read."""
+
+    base: Values
+    dictionary: Dictionary
+
+    @property
+    def shape(self) -> tuple[int, int]:
+        return self.base.shape[0], self.dictionary.width
+
+    def read(self, lo: int, hi: int) -> Any:
+        return self.dictionary.encode_array(self.base.read(lo, hi))
+
+
+@dataclass(frozen=True)
+class Decoded:
+    """Reconstructions computed when read."""
+
+    base: Values
+    dictionary: Dictionary
+
+    @property
+    def shape(self) -> tuple[int, int]:
+        return self.base.shape[0], int(self.dictionary.decoder.shape[1])
+
+    def read(self, lo: int, hi: int) -> Any:
+        return self.dictionary.decode_array(self.base.read(lo, hi))
+
+
+def _shards(acts: Field, rows: int = 1 << 18) -> list[tuple[int, int]]:
+    """Ranges of items of about `rows` rows each."""
+    cuts, begin = [], 0
+    offsets = acts.rows.offsets
+    for i in range(1, len(offsets)):
+        if offsets[i] - offsets[begin] >= rows or i == len(offsets) - 1:
+            cuts.append((begin, i))
+            begin = i
+    return cuts
