@@ -178,7 +178,7 @@ class Dictionary:
         """Write to a folder (safetensors and JSON)."""
         arrays = {n: np.asarray(getattr(self, n), np.float32) for n in ("encoder", "decoder", "b_enc", "b_dec", "mean")}
         if self.threshold is not None:
-            arrays["threshold"] = np.asarray(self.threshold, np.float32).reshape(-1)
+            arrays["threshold"] = np.asarray(self.threshold, np.float64).reshape(-1)
         meta = {
             "type": "dictionary",
             "scale": self.scale,

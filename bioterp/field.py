@@ -14,7 +14,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 import pandas as pd
@@ -23,7 +23,7 @@ from bioterp import store
 from bioterp.errors import AlignmentError, InputError, StoreError, nearest
 from bioterp.grid import Array, Space
 from bioterp.rows import Rows
-from bioterp.values import Dense, Intervals, Parts, Selection, Sparse, Values, of_arrays, to_arrays
+from bioterp.values import Dense, Parts, Selection, Sparse, Values, of_arrays, to_arrays
 
 KINDS = ("activation", "code", "label")
 SHARD = "shard={:05d}"
@@ -136,9 +136,9 @@ class Field:
 
 
 def wrap(values: Any) -> Values:
-    """A container around a numpy array, a bfloat16 array or a scipy CSR matrix."""
-    if isinstance(values, Dense | Sparse | Intervals | Parts | Selection):
-        return values
+    """A container around a numpy array, a bfloat16 array or a scipy CSR matrix; a container is left as it is."""
+    if hasattr(values, "read") and hasattr(values, "shape"):
+        return cast(Values, values)
     if isinstance(values, store.BFloat16):
         return Dense(values)
     if hasattr(values, "indptr"):

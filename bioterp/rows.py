@@ -52,7 +52,8 @@ class Rows:
         self.spaces = tuple(spaces)
         n = len(items)
         self.space_code = np.asarray(space_code, np.int32)
-        self.shapes = np.asarray(shapes, np.int64).reshape(n, -1)
+        shapes = np.asarray(shapes, np.int64)
+        self.shapes = shapes if shapes.ndim == 2 else shapes.reshape(n, -1)  # −1 cannot be told without items
         self.affines = np.asarray(affines, np.float64)
         self.bounds = np.zeros((0, 2), np.int64) if bounds is None else np.asarray(bounds, np.int64)
         self.bounds_offset = np.zeros(n + 1, np.int64) if bounds_offset is None else np.asarray(bounds_offset, np.int64)

@@ -188,7 +188,9 @@ def writing_file(path: str | Path) -> Iterator[Path]:
 
 def clear_partials(folder: str | Path) -> None:
     """Remove what killed writers left under `folder`."""
-    for left in [*Path(folder).glob("**/.*.partial-*"), *Path(folder).glob("**/.partial-*")]:
+    for left in [
+        path for name in (".*.partial-*", ".partial-*", ".*.old-*") for path in Path(folder).glob(f"**/{name}")
+    ]:
         shutil.rmtree(left) if left.is_dir() else left.unlink(missing_ok=True)
 
 
@@ -247,7 +249,7 @@ def write_safetensors(path: Path, arrays: Mapping[str, Array | BFloat16]) -> Non
         bits = np.ascontiguousarray(array.bits if isinstance(array, BFloat16) else array)
         bits = bits.astype(bits.dtype.newbyteorder("<"), copy=False)
         kind = "BF16" if isinstance(array, BFloat16) else names[bits.dtype.str]
-        header[name] = {"dtype": kind, "shape": list(bits.shape), "data_offsets": [at, at + bits.nbytes]}
+        header[name] = {"dtype": kind, "shape": list(array.shape), "data_offsets": [at, at + bits.nbytes]}
         plain[name] = bits
         at += bits.nbytes
     text = json.dumps(header).encode()

@@ -11,6 +11,7 @@ weights.
 from __future__ import annotations
 
 import math
+import warnings
 from collections.abc import Iterator
 from typing import Any
 
@@ -22,10 +23,12 @@ from bioterp.errors import InputError
 from bioterp.field import Field
 from bioterp.progress import track
 
-KINDS = ("batchtopk", "topk")
+KINDS = ("topk", "batchtopk")
 CHUNK = 2_048  # consecutive rows read at once
 BUFFER = 1 << 18  # rows mixed in memory
 AUX = 1 / 32
+# torch says once per process that CSR is "in beta"; the two products used here are tested against dense ones.
+warnings.filterwarnings("ignore", message="Sparse CSR tensor support is in beta")
 CALIBRATION = 65_536
 
 
@@ -35,7 +38,7 @@ def fit(
     width: int,
     k: int,
     seed: int = 0,
-    kind: str = "batchtopk",
+    kind: str = "topk",
     tokens: int | None = None,
     batch: int = 1_024,
     lr: float | None = None,

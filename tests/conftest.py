@@ -17,3 +17,40 @@ def genomics() -> Path:
     if not (SHARED / "genomics").is_dir():
         pytest.skip("real genomics data are not here (set BIOTERP_SHARED to the folder that holds data/)")
     return SHARED / "genomics"
+
+
+@pytest.fixture(scope="session")
+def tiny_model_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A transformers folder with a tiny random causal model of single bases (3 blocks, 24 channels, 128 tokens)."""
+    import torch
+    from transformers import LlamaConfig, LlamaForCausalLM
+
+    folder = tmp_path_factory.mktemp("models") / "tiny-llama"
+    sizes = {"hidden_size": 24, "intermediate_size": 40, "num_hidden_layers": 3, "num_attention_heads": 2}
+    with torch.random.fork_rng():
+        torch.manual_seed(11)
+        config = LlamaConfig(vocab_size=7, max_position_embeddings=128, initializer_range=0.3, **sizes)
+        LlamaForCausalLM(config).save_pretrained(folder)
+    return folder
+
+
+@pytest.fixture
+def tiny_model(tiny_model_folder: Path):
+    from bioterp.models import load_model
+
+    return load_model(str(tiny_model_folder), alphabet="ACGTN")
+
+
+def write_fasta(path: Path, **contigs: str) -> Path:
+    """A FASTA file with lines of 61 letters."""
+    lines = []
+    for name, letters in contigs.items():
+        lines += [f">{name} a contig", *(letters[i : i + 61] for i in range(0, len(letters), 61))]
+    path.write_text("\n".join(lines) + "\n")
+    return path
+
+
+def random_dna(n: int, seed: int = 0) -> str:
+    import numpy as np
+
+    return "".join(np.random.default_rng(seed).choice(list("ACGT"), n))

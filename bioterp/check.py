@@ -1,0 +1,111 @@
+"""What can be known before an hour is spent (floor 7): paths, names, splits, labels, model, disk."""
+
+from __future__ import annotations
+
+import importlib
+import shutil
+from collections.abc import Iterator
+from typing import Any
+
+from bioterp.adapters.dna import DNA
+from bioterp.config import Run
+from bioterp.errors import BioterpError
+from bioterp.models import load_model
+
+Finding = tuple[str, str]  # ('ok' | 'warning' | 'problem', one line)
+
+
+def findings(run: Run) -> Iterator[Finding]:
+    """One finding per thing looked at; a problem means that the run would fail."""
+    source = yield from _source(run)
+    model = yield from _model(run)
+    for name, spec in run.labels.items():
+        if spec.path is not None and not spec.path.is_file():
+            yield "problem", f"labels.{name}: there is no file {spec.path}"
+        elif spec.call is not None:
+            yield from _importable("pyrodigal", "demo", f"labels.{name}: call")
+    if not run.labels:
+        yield "problem", "labels names no annotation; give labels: {genes: annotation.gff.gz}"
+    if "bigwig" in run.exports:
+        yield from _importable("pyBigWig", "dna", "exports: bigwig")
+    if source is not None and model is not None:
+        yield from _disk(run, source, model)
+
+
+def _source(run: Run) -> Iterator[Finding]:
+    spec = run.source
+    try:
+        source = DNA(
+            spec.fasta,
+            window=spec.window,
+            halo=spec.halo,
+            strands=spec.strands,
+            blocks=spec.blocks,
+            regions=spec.regions,
+            contigs=spec.contigs,
+            circular=spec.circular,
+            sample=spec.sample,
+            seed=run.seed,
+        )
+    except BioterpError as error:
+        yield "problem", f"source: {error}"
+        return None
+    total = sum(c.length for c in source.contigs.values())
+    yield (
+        "ok",
+        f"source: {len(source.contigs)} contigs, {total:,} bp, {len(source):,} windows, blocks of {source.block:,} bp",
+    )
+    blocks = source.items.groupby("split")["block"].nunique()
+    for split in ("train", "valid", "test"):
+        count = int(blocks.get(split, 0))
+        if count == 0:
+            yield "problem", f"splits: no block fell into {split}; use smaller blocks (source.blocks) or another seed"
+        elif count < 5:
+            yield "warning", f"splits: only {count} blocks in {split}; intervals will be wide"
+    return source
+
+
+def _model(run: Run) -> Iterator[Finding]:
+    spec = run.model
+    try:
+        model = load_model(
+            spec.name,
+            weights=spec.weights,
+            revision=spec.revision,
+            trust_remote_code=spec.trust_remote_code,
+            **spec.options,
+        )
+        names = [model.resolve(layer) for layer in run.layers]
+    except BioterpError as error:
+        yield "problem", f"model: {error}"
+        return None
+    yield "ok", f"model: {model.name}, {len(names)} layers ({', '.join(names)})"
+    reach = run.source.window + 2 * run.source.halo
+    if model.context and reach > model.context:
+        yield (
+            "problem",
+            f"model: its context is {model.context} tokens; window + 2·halo is {reach} bp; make them smaller",
+        )
+    return model
+
+
+def _disk(run: Run, source: DNA, model: Any) -> Iterator[Finding]:
+    bases = int((source.items["end"] - source.items["start"]).sum())
+    itemsize = 4 if (run.dtype or model.dtype) == "float32" else 2
+    layers = sum(model.width(layer) for layer in run.layers) * itemsize
+    twice = 2 if "random-weights" in run.baselines else 1
+    codes = run.dictionary.k * 8 * len(run.layers) * (len(run.dictionary.seeds) + twice - 1)
+    need = bases * (layers * twice + codes)
+    place = run.out
+    while not place.exists():
+        place = place.parent
+    free = shutil.disk_usage(place).free
+    line = f"disk: at most {need / 1e9:.1f} GB needed (one cell per base), {free / 1e9:.1f} GB free"
+    yield ("problem", line + "; choose another out") if need > free else ("ok", line)
+
+
+def _importable(package: str, extra: str, what: str) -> Iterator[Finding]:
+    try:
+        importlib.import_module(package)
+    except ImportError:
+        yield "problem", f"{what} needs the package {package!r}: pip install 'bioterp[{extra}]'"

@@ -1,0 +1,204 @@
+"""The command line (floor 8): one record per verb.
+
+A user's error prints one sentence and exits with status 2; anything else is a bug and shows its traceback.
+"""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from bioterp import progress
+from bioterp.errors import BioterpError, InputError, nearest
+
+
+@dataclass(frozen=True)
+class Verb:
+    """name, one line of help, what it adds to its parser, and what it does (returns the exit status)."""
+
+    name: str
+    help: str
+    arguments: Callable[[argparse.ArgumentParser], Any]
+    run: Callable[[argparse.Namespace], int]
+
+
+class Parser(argparse.ArgumentParser):
+    """argparse, with errors in one sentence."""
+
+    def error(self, message: str) -> Any:
+        raise InputError(f"{message}; see {self.prog} --help")
+
+
+def main(argv: list[str] | None = None) -> int:
+    """Run one command; returns the exit status."""
+    words = list(sys.argv[1:] if argv is None else argv)
+    try:
+        arguments = _parser().parse_args(words)
+        progress.show(not arguments.quiet)
+        return arguments.verb.run(arguments)
+    except BioterpError as error:
+        if "--debug" in words:
+            raise
+        print(f"bioterp: {error}", file=sys.stderr)
+        return 2
+    except KeyboardInterrupt:
+        print("bioterp: stopped; the same command goes on from here", file=sys.stderr)
+        return 130
+    except BrokenPipeError:
+        sys.stderr.close()
+        return 0
+
+
+def _parser() -> argparse.ArgumentParser:
+    import bioterp
+
+    parser = Parser(prog="bioterp", description="Open scientific foundation models.", allow_abbrev=False)
+    parser.add_argument("--version", action="version", version=f"bioterp {bioterp.__version__}")
+    verbs = parser.add_subparsers(dest="word", metavar="verb", required=True, parser_class=Parser)
+    for verb in VERBS:
+        one = verbs.add_parser(verb.name, help=verb.help, description=verb.help, allow_abbrev=False)
+        verb.arguments(one)
+        one.add_argument("--quiet", action="store_true", help="no progress on standard error")
+        one.add_argument("--debug", action="store_true", help="show the traceback of an error")
+        one.set_defaults(verb=verb)
+    return parser
+
+
+# ---------------------------------------------------------------------- run, check, demo
+
+
+def _run_arguments(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("config", help="a run.yaml")
+    parser.add_argument("--cores", type=int, default=None, metavar="N", help="threads (default: all)")
+
+
+def _run(arguments: argparse.Namespace) -> int:
+    from bioterp import config, study
+
+    run = config.load(arguments.config)
+    _threads(arguments.cores)
+    joined = study.Study(run).execute()
+    _summary(joined)
+    print(f"report: {run.out / 'report.html'}    tables: {run.out / 'tables'}")
+    return 0
+
+
+def _threads(cores: int | None) -> None:
+    if cores is not None:
+        if cores < 1:
+            raise InputError(f"--cores must be at least 1; got {cores}")
+        import torch
+
+        torch.set_num_threads(cores)
+
+
+def _check(arguments: argparse.Namespace) -> int:
+    from bioterp import check, config
+
+    problems = 0
+    for level, line in check.findings(config.load(arguments.config)):
+        problems += level == "problem"
+        print(f"{level:<8} {line}")
+    return 2 if problems else 0
+
+
+def _demo_arguments(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("what", nargs="?", default="dna", help="dna (default)")
+    parser.add_argument("--out", default="demo", help="folder for the results (default: demo)")
+    parser.add_argument("--cores", type=int, default=None, metavar="N", help="threads (default: all)")
+
+
+def _demo(arguments: argparse.Namespace) -> int:
+    if arguments.what != "dna":
+        raise InputError(f"there is no demo {arguments.what!r}; {nearest(arguments.what, ['dna'])}")
+    from bioterp import demo
+
+    _threads(arguments.cores)
+    joined = demo.dna(Path(arguments.out))
+    _summary(joined)
+    print(f"report: {Path(arguments.out) / 'report.html'}    exports: {Path(arguments.out) / 'exports'}")
+    return 0
+
+
+def _summary(joined: dict[str, Any]) -> None:
+    """Per term: the best dictionary feature on held-out blocks beside the best of every baseline."""
+    from bioterp import summary
+
+    if "readout" in joined:
+        summary.print_readout(joined["readout"])
+    if "detection" in joined:
+        summary.print_detection(joined["detection"])
+
+
+# ---------------------------------------------------------------------- stages
+
+
+def _stage(name: str, help: str, run: Callable[[argparse.Namespace], int]) -> Verb:
+    return Verb(name, help, lambda parser: parser.add_argument("config", help="a run.yaml") and None, run)
+
+
+def _study(arguments: argparse.Namespace) -> Any:
+    from bioterp import config, study
+
+    return study.Study(config.load(arguments.config))
+
+
+def _activations(arguments: argparse.Namespace) -> int:
+    for layer, made in _study(arguments).activate().items():
+        print(f"layer {layer}: {made} in {made.path}")
+    return 0
+
+
+def _label(arguments: argparse.Namespace) -> int:
+    study = _study(arguments)
+    truth = study.truth(next(iter(study.activate().values())))
+    print(truth.columns.to_string(index=False))
+    return 0
+
+
+def _fit(arguments: argparse.Namespace) -> int:
+    study = _study(arguments)
+    for layer, acts in study.activate().items():
+        if layer == "output" and "output" not in study.run.layers:
+            continue
+        for seed in study.run.dictionary.seeds:
+            sae, codes = study.dictionary(acts, layer, seed)
+            quality = ", ".join(f"{name} {sae.about[name]:.4g}" for name in ("fvu", "l0", "dead"))
+            print(f"layer {layer} seed {seed}: {quality}; codes in {codes.path}")
+    return 0
+
+
+# ---------------------------------------------------------------------- list
+
+LISTS = ("models", "annotations", "analyses", "formats")
+
+
+def _list_arguments(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("what", help=" | ".join(LISTS))
+
+
+def _list(arguments: argparse.Namespace) -> int:
+    if arguments.what not in LISTS:
+        raise InputError(f"there is no list of {arguments.what!r}; {nearest(arguments.what, LISTS)}")
+    from bioterp import listing
+
+    print(listing.text(arguments.what))
+    return 0
+
+
+VERBS = (
+    Verb("demo", "everything on data that ships with the dependencies; no network", _demo_arguments, _demo),
+    Verb("run", "a run.yaml from end to end; the same command resumes", _run_arguments, _run),
+    _stage("check", "what can be known about a run.yaml before an hour is spent", _check),
+    _stage("activations", "stage: run the model over the source", _activations),
+    _stage("label", "stage: paint the annotation onto the rows", _label),
+    _stage("fit", "stage: fit dictionaries and encode", _fit),
+    Verb("list", "models, annotations, analyses or formats that are known", _list_arguments, _list),
+)
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,217 @@
+"""A run as one tree of typed records, read from `run.yaml` (floor 6).
+
+Unknown keys are refused with the nearest known one; every value is checked for its type here, so that the
+rest of the program never meets a string where it wants a number. Paths are relative to the file they stand in.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import re
+import types
+import typing
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from bioterp.errors import InputError, nearest
+
+BASELINES = ("neurons", "pca", "random-directions", "random-weights", "composition")
+
+
+@dataclass(frozen=True)
+class Source:
+    """Where sequences come from. kind: dna (more kinds come with their adapters)."""
+
+    kind: str
+    fasta: Path
+    window: int = 2048
+    halo: int = 512
+    strands: str = "both"
+    blocks: str | int | None = None
+    regions: Path | None = None
+    contigs: list[str] | None = None
+    circular: bool | list[str] | None = None
+    sample: str | None = None
+
+
+@dataclass(frozen=True)
+class Model:
+    """A name from `bioterp list models`, a folder, a hub id, or package.module:factory."""
+
+    name: str
+    weights: Path | None = None
+    revision: str | None = None
+    trust_remote_code: bool = False
+    options: dict[str, Any] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class Dictionary:
+    """How dictionaries are fitted, one per layer and seed."""
+
+    kind: str = "topk"
+    width: int = 4096
+    k: int = 32
+    tokens: int | str | None = None
+    seeds: list[int] = field(default_factory=lambda: [0])
+    batch: int = 1024
+    lr: float | None = None
+
+
+@dataclass(frozen=True)
+class Label:
+    """One source of ground truth; what its keys mean is `bioterp.label`'s matter."""
+
+    path: Path | None = None
+    call: str | None = None
+    options: dict[str, Any] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class Run:
+    """The whole run."""
+
+    out: Path
+    source: Source
+    model: Model
+    layers: list[int | str]
+    dictionary: Dictionary = field(default_factory=Dictionary)
+    labels: dict[str, Label] = field(default_factory=dict)
+    analyses: list[str] = field(default_factory=lambda: ["detection", "enrichment"])
+    baselines: list[str] = field(default_factory=lambda: list(BASELINES))
+    exports: list[str] = field(default_factory=lambda: ["tsv"])
+    export_features: int = 20
+    seed: int = 0
+    dtype: str | None = None
+
+
+CHOICES = {
+    "source.kind": ("dna",),
+    "source.strands": ("both", "+", "-", "regions"),
+    "dictionary.kind": ("topk", "batchtopk"),
+    "analyses": ("detection", "enrichment", "readout"),
+    "baselines": BASELINES,
+    "exports": ("tsv", "parquet", "bigwig", "bedgraph", "bed", "h5ad"),
+    "dtype": ("float32", "bfloat16", "float16"),
+}
+
+
+def load(path: str | Path) -> Run:
+    """Read and check a run.yaml; raises InputError with the key in question."""
+    path = Path(path)
+    if not path.is_file():
+        raise InputError(f"there is no run file {path}; see the README for one to start from")
+    try:
+        tree = yaml.safe_load(path.read_text(encoding="utf-8"))
+    except (yaml.YAMLError, UnicodeDecodeError) as error:
+        raise InputError(f"{path} is not YAML: {' '.join(str(error).split())}") from None
+    return parse(tree, path.parent)
+
+
+def parse(tree: Any, base: Path) -> Run:
+    """A nested mapping as a Run; relative paths count from `base`."""
+    run: Run = _record(Run, tree, "", base)
+    tokens = run.dictionary.tokens
+    if isinstance(tokens, str):
+        run = dataclasses.replace(run, dictionary=dataclasses.replace(run.dictionary, tokens=_count(tokens)))
+    for name, label in run.labels.items():
+        if (label.path is None) == (label.call is None):
+            raise InputError(f"labels.{name} needs either a path (an annotation file) or call: genes")
+    if not run.layers:
+        raise InputError("layers names no layer; give block numbers or module names, e.g. layers: [2, 4]")
+    return run
+
+
+def _count(text: str) -> int:
+    """'500k', '2M', '1e6' → int."""
+    match = re.fullmatch(r"\s*(\d+(?:\.\d+)?(?:e\d+)?)\s*([kKmM]?)\s*", text)
+    if not match:
+        raise InputError(f"dictionary.tokens is a count such as 500k or 2M; got {text!r}")
+    return round(float(match[1]) * {"": 1, "k": 1e3, "m": 1e6}[match[2].lower()])
+
+
+def _record(kind: Any, tree: Any, where: str, base: Path) -> Any:
+    if kind is Label and isinstance(tree, str):
+        tree = {"path": tree}
+    if kind is Model and isinstance(tree, str):
+        tree = {"name": tree}
+    if not isinstance(tree, dict):
+        raise InputError(f"{where or 'the run file'} must be a mapping of keys to values; got {_shown(tree)}")
+    hints = typing.get_type_hints(kind)
+    known = {f.name: f for f in dataclasses.fields(kind)}
+    given: dict[str, Any] = {}
+    rest: dict[str, Any] = {}
+    for key, value in tree.items():
+        if key in known:
+            given[key] = _value(hints[key], value, f"{where}.{key}" if where else key, base)
+        elif "options" in known:
+            rest[str(key)] = value  # passed on as keywords, and checked by whom they are for
+        else:
+            raise InputError(
+                f"unknown key {key!r} {'in ' + where if where else 'in the run file'}; {nearest(key, known)}"
+            )
+    if rest:
+        given["options"] = {**given.get("options", {}), **rest}
+    required = (dataclasses.MISSING,) * 2
+    for name, one in known.items():
+        if name not in given and (one.default, one.default_factory) == required:
+            raise InputError(f"{where or 'the run file'} lacks the key {name!r}")
+    return kind(**given)
+
+
+def _value(kind: Any, value: Any, where: str, base: Path) -> Any:
+    origin, inner = typing.get_origin(kind), typing.get_args(kind)
+    choices = CHOICES.get(where)
+    if choices:
+        for one in value if isinstance(value, list) else [value]:
+            if one is not None and one not in choices:
+                raise InputError(f"{where}: {one!r} is not known; {nearest(one, choices)}")
+    if origin in (typing.Union, types.UnionType):
+        return _union(inner, value, where, base)
+    if origin is list:
+        if not isinstance(value, list):
+            raise InputError(f"{where} must be a list, e.g. [a, b]; got {_shown(value)}")
+        return [_value(inner[0], one, where, base) for one in value]
+    if origin is dict:
+        if not isinstance(value, dict):
+            raise InputError(f"{where} must be a mapping; got {_shown(value)}")
+        return {str(k): _value(inner[1], v, f"{where}.{k}", base) for k, v in value.items()}
+    if dataclasses.is_dataclass(kind):
+        return _record(kind, value, where, base)
+    if kind is Any:
+        return value
+    if kind is Path and isinstance(value, str):
+        return base / Path(value).expanduser()
+    if kind is float and isinstance(value, int) and not isinstance(value, bool):
+        return float(value)
+    if isinstance(value, kind) and not (kind is int and isinstance(value, bool)):
+        return value
+    raise InputError(f"{where} must be {_named(kind)}; got {_shown(value)}")
+
+
+def _union(kinds: tuple[Any, ...], value: Any, where: str, base: Path) -> Any:
+    if value is None and type(None) in kinds:
+        return None
+    wanted = [kind for kind in kinds if kind is not type(None)]
+    for kind in wanted:
+        try:
+            return _value(kind, value, where, base)
+        except InputError:
+            continue
+    raise InputError(f"{where} must be {' or '.join(_named(kind) for kind in wanted)}; got {_shown(value)}")
+
+
+def _named(kind: Any) -> str:
+    if typing.get_origin(kind) is list:
+        return "a list"
+    return {int: "a whole number", float: "a number", str: "text", bool: "true or false", Path: "a path"}.get(
+        kind, str(kind)
+    )
+
+
+def _shown(value: Any) -> str:
+    text = repr(value)
+    return text if len(text) < 60 else text[:57] + "…"

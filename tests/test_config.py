@@ -1,0 +1,63 @@
+"""run.yaml: what is read, and every wrong key or value named."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+import yaml
+
+from bioterp.config import Run, load, parse
+from bioterp.errors import InputError
+
+GOOD = """
+out: results
+source: {kind: dna, fasta: a.fa, window: 100, blocks: 50kb}
+model: bioterp/dna-small
+layers: [2, output]
+dictionary: {width: 512, k: 8, tokens: 2M, seeds: [0, 1]}
+labels: {genes: a.gff.gz, peaks: {path: p.bed, terms: [peak]}}
+"""
+
+
+def test_paths_are_relative_to_the_file(tmp_path: Path) -> None:
+    (tmp_path / "run.yaml").write_text(GOOD)
+    run = load(tmp_path / "run.yaml")
+    assert isinstance(run, Run)
+    assert run.source.fasta == tmp_path / "a.fa" and run.out == tmp_path / "results"
+    assert run.labels["genes"].path == tmp_path / "a.gff.gz"
+    assert run.labels["peaks"].options == {"terms": ["peak"]}
+    assert run.dictionary.tokens == 2_000_000 and run.layers == [2, "output"]
+    assert run.model.name == "bioterp/dna-small" and run.source.halo == 512
+
+
+BAD = {
+    "unknown key": ({"layer": [1]}, "unknown key 'layer' in the run file; did you mean 'layers'"),
+    "nested": ({"dictionary": {"widht": 3}}, "unknown key 'widht' in dictionary; did you mean 'width'"),
+    "type": ({"layers": 3}, "layers must be a list"),
+    "number": ({"dictionary": {"k": "many"}}, "dictionary.k must be a whole number; got 'many'"),
+    "true": ({"dictionary": {"k": True}}, "dictionary.k must be a whole number"),
+    "choice": ({"baselines": ["neuron"]}, "baselines: 'neuron' is not known; did you mean 'neurons'"),
+    "kind": ({"source": {"kind": "rna", "fasta": "x"}}, "source.kind: 'rna' is not known"),
+    "missing": ({"source": {"kind": "dna"}}, "source lacks the key 'fasta'"),
+    "tokens": ({"dictionary": {"tokens": "lots"}}, "dictionary.tokens is a count"),
+    "label": ({"labels": {"genes": {"types": ["CDS"]}}}, "labels.genes needs either a path"),
+    "empty": ({"layers": []}, "layers names no layer"),
+    "not a mapping": ({"source": "a.fa"}, "source must be a mapping"),
+}
+
+
+@pytest.mark.parametrize("case", BAD)
+def test_wrong_values_are_named(case: str, tmp_path: Path) -> None:
+    change, expected = BAD[case]
+    tree = {**yaml.safe_load(GOOD), **change}
+    with pytest.raises(InputError) as caught:
+        parse(tree, tmp_path)
+    assert expected in str(caught.value) and "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize("text", ["a: [", "- a", "!!python/object/apply:os.system ['true']", "\xff\x00"])
+def test_what_is_not_a_run(text: str, tmp_path: Path) -> None:
+    (tmp_path / "run.yaml").write_text(text, encoding="latin-1")
+    with pytest.raises(InputError):
+        load(tmp_path / "run.yaml")
