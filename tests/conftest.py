@@ -5,6 +5,10 @@ from __future__ import annotations
 import os
 from pathlib import Path
 
+# One thread per worker, set before numpy or torch load: tests run side by side on few cores.
+for _name in ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "NUMBA_NUM_THREADS"):
+    os.environ.setdefault(_name, "1")
+
 import pytest
 
 ROOT = Path(__file__).resolve().parent.parent

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import shutil
+from itertools import pairwise
 
 import numpy as np
 import pandas as pd
@@ -69,7 +70,7 @@ def tensors(folder, x):
 def interplm_layer(folder, x):
     """scripts/extract_embeddings.py: layer_<l>/shard_<i>/activations.pt with metadata.yaml."""
     edges = [0, *range(21, 221, 20), N]  # twelve shards: shard_10 comes after shard_9
-    for i, (lo, hi) in enumerate(zip(edges[:-1], edges[1:], strict=True)):
+    for i, (lo, hi) in enumerate(pairwise(edges)):
         shard = folder / f"layer_4/shard_{i}"
         shard.mkdir(parents=True)
         torch.save(torch.from_numpy(x[lo:hi].copy()), shard / "activations.pt")

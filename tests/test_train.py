@@ -10,7 +10,7 @@ from bioterp.errors import InputError
 from bioterp.train import Trainer, batches, fit
 from tests.test_dictionary import people
 
-D, M, K = 16, 40, 4
+D, M, K = 32, 40, 4
 
 
 def planted(n: int, seed: int = 0) -> tuple[np.ndarray, np.ndarray]:

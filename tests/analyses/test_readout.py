@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import scipy.stats
 from sklearn.metrics import average_precision_score, roc_auc_score
-from worlds import world
+from worlds import genome, world
 
 from bioterp.analyses.readout import readout
 from bioterp.errors import InputError
@@ -16,7 +16,7 @@ from bioterp.values import Intervals
 
 @pytest.fixture(scope="module")
 def here():
-    return world(6)
+    return world(6, rows=genome({"c1": 1300}))
 
 
 @pytest.fixture(scope="module")

@@ -228,6 +228,9 @@ def test_a_context_too_long_is_told_with_its_numbers(model, entry):
     cells = len(entry.truth(letters(array)))
     with pytest.raises(InputError, match=f"3000 bases makes {cells} .* at most {model.context}"):
         model.prepare([array])
+    with pytest.raises(InputError, match=f"3000 bases makes .* at most {model.context}"):
+        model.check_length(3000)
+    model.check_length(24)
 
 
 def test_the_longest_context_runs(model, entry):

@@ -1,0 +1,144 @@
+"""Ground truth on given rows: `label`, `spans`, `join`, `call_genes` (floor 4; knows no model).
+
+    truth = label(acts.rows, "ecoli.gff.gz")                           every type and derived term, both strands
+    truth = label(acts.rows, "x.vcf.gz", by="CLNSIG")                  a term per ClinVar significance
+    truth = label(acts.rows, "x.gff3.gz", terms=["donor", "acceptor"], within=spans("x.gff3.gz"))
+
+A term is positive, negative or unknown on each row; unknown is never negative. docs: `terms.py` lists the
+derived terms, `paint.py` says when a cell is positive, `coding.py` what `CDS` means in each format.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any, TypeAlias
+
+import pandas as pd
+
+from bioterp.field import Field
+from bioterp.rows import Rows
+
+__all__ = ["call_genes", "join", "label", "spans"]
+
+Source: TypeAlias = str | Path | pd.DataFrame | Mapping[str, str]
+
+
+def label(
+    rows: Rows,
+    source: Source,
+    *,
+    terms: Sequence[str] | None = None,
+    types: Sequence[str] | None = None,
+    attributes: Mapping[str, Any] | None = None,
+    exclude: Mapping[str, Any] | None = None,
+    having: str | None = None,
+    by: str | None = None,
+    strand: str = "separate",
+    upstream: int = 50,
+    within: str | Path | pd.DataFrame | Mapping[str, Any] | None = None,
+    contigs: Mapping[str, str] | None = None,
+    sequence: str | Path | Mapping[str, str] | None = None,
+    code: int | None = None,
+    name: str | None = None,
+) -> Field:
+    """Annotation on rows, as a label Field.
+
+    Parameters
+    ----------
+    rows: one-dimensional rows whose spaces are contigs in bp. Label all rows of a study at once: which
+        columns there are follows from the records on the rows' contigs.
+    source: a GFF3, GTF, BED3 to BED12, GenBank, VCF, BCF or bigWig file (plain or .gz, known by ending or
+        content); {'+': file, '-': file} for a pair of bigWigs; the table of `call_genes`, or a DataFrame
+        with contig, start, end (0-based half-open) and if it has them strand, type, id, parent, phase ….
+    terms: the columns wanted, raw or derived; default all there are.
+    types: raw feature types that become terms; derived terms stay where all they are made of is named
+        ('CDS' gives codon positions and codons, 'exon' introns and splice sites, 'gene' upstream, intergenic).
+    attributes, exclude: {attribute: value or values} to keep and to drop; children follow their parents.
+        For VCF these are INFO fields, `class`, `FILTER`; {'CLNSIG': 'Pathogenic'}.
+    having: only records of this type, what they are in and what else that holds: 'CDS' leaves coding
+        transcripts, their exons and their genes (the splice sites of non-coding isoforms go).
+    by: an attribute whose values become the types (VCF INFO field, GFF biotype, BED name).
+    strand: 'separate': stranded terms give `term` on rows of their strand and `term@antisense` on the
+        other (where rows of both are present); 'sense': only the first; 'ignore': on both alike.
+    upstream: bp 5' of each gene that are the term `upstream`; 0 for none.
+    within: where labels are known: a file, a table (contig, start, end, strand), or the keywords of
+        `spans` on this source, {'exclude': {'truncated': 1}}. Elsewhere, and on the other strand of
+        stranded regions, they are unknown.
+    contigs: {name in the sequence: name in the annotation} where they differ.
+    sequence, code: FASTA file or {contig: bases} to check codons with, and the NCBI genetic code of CDS
+        without `transl_table` (1; 4 for Mycoplasma). Start and stop codons that are none are then left out.
+    name: what the source is called in `columns`; the term of a file without types (BED, VCF, bigWig).
+
+    Returns
+    -------
+    Field of kind 'label' on `rows`. `columns`: name, strand ('sense', 'antisense', 'both'), source,
+    n_instances. Values: `Intervals`, or for bigWig dense numbers with NaN for unknown.
+    `about['warnings']`: contigs on one side only, lengths that differ, codons that look wrong.
+
+    Raises
+    ------
+    InputError: a file that is absent, damaged or malformed (with its line), of another assembly (features
+        past a contig's end) or with other contig names (the likely fix is named), a type or term not there.
+    """
+    from bioterp.annotations import codes, labelling, reading
+    from bioterp.annotations import contigs as names
+    from bioterp.annotations.terms import terms_of
+
+    tracks = reading.signals(source)
+    if tracks:
+        from bioterp.annotations.signals import label_signal
+
+        return label_signal(rows, tracks, contigs=contigs, name=name)
+    keep = {space.name for space in rows.spaces} | {str(v) for v in (contigs or {}).values()}
+    features = names.rename(reading.read(source, keep=keep, name=name, by=by), contigs)
+    known, absent, warnings = names.match(features, rows.spaces)
+    bases = codes.read_sequence(sequence) if sequence is not None else None
+    table, said = terms_of(
+        features, known, terms=terms, types=types, attributes=attributes, exclude=exclude,
+        having=having, upstream=upstream, sequence=bases, code=code,
+    )  # fmt: skip
+    regions = reading.regions(within, source, contigs) if within is not None else None
+    about = {"source": features.path, "format": features.kind, "warnings": warnings + said}
+    title = name or Path(features.path).name
+    return labelling.label_intervals(
+        rows, table, known, absent, strand=strand, within=regions, source=title, about=about
+    )
+
+
+def spans(
+    source: Source,
+    *,
+    having: str | None = "CDS",
+    types: Sequence[str] | None = None,
+    attributes: Mapping[str, Any] | None = None,
+    exclude: Mapping[str, Any] | None = None,
+    contigs: Mapping[str, str] | None = None,
+) -> pd.DataFrame:
+    """Whole extents of transcripts (or other records), a table that `within=` takes.
+
+    having: only records with a child of this type, so the default gives transcripts with CDS; None for all
+    records of `types`. attributes, exclude, contigs: as in `label`. Returns contig, start, end (0-based
+    half-open, bp), strand, type, id, name, one line per record. Raises InputError when nothing is left.
+    """
+    from bioterp.annotations.reading import spans_of
+
+    return spans_of(source, having=having, types=types, attributes=attributes, exclude=exclude, contigs=contigs)
+
+
+def join(fields: Sequence[Field]) -> Field:
+    """The columns of several label Fields on the same rows, side by side.
+
+    A name that comes twice is prefixed with its source from the second on. Intervals join with intervals,
+    numbers (bigWig) with numbers. Raises AlignmentError when rows differ, InputError for a mixture.
+    """
+    from bioterp.annotations.labelling import join_fields
+
+    return join_fields(fields)
+
+
+def call_genes(path: str | Path, table: int | None = None, rrna: bool = True) -> pd.DataFrame:
+    """CDS and rRNA of a bare FASTA, a table `label` takes; needs the extra 'demo' (see `call.py`)."""
+    from bioterp.annotations.call import call_genes as call
+
+    return call(path, table, rrna)
