@@ -26,6 +26,7 @@ def test_names(model, entry):
     assert model.resolve(model.layers[1]) == model.layers[1]
     assert model.resolve("output") == "output"
     assert model.device == torch.device("cpu")
+    assert model.dtype == "float32"
 
 
 def test_every_cell_is_on_its_bases(model, entry, arrays):
@@ -279,4 +280,5 @@ def test_options_are_checked(entry):
 
 def test_bfloat16(entry, arrays):
     model = load_model(entry.name, **entry.options, dtype="bfloat16")
+    assert model.dtype == "bfloat16"
     assert model.run(model.prepare(arrays), [1])[1].dtype == torch.bfloat16

@@ -30,8 +30,8 @@ def test_importing_the_table_loads_neither_torch_nor_transformers():
 def test_the_table_is_whole_and_its_names_are_taken():
     from bioterp.models import _loader
 
-    rows = {row.name: row for row in known_models()}
-    assert len(rows) == len(known_models())
+    rows = known_models()
+    assert list(rows) == [row.name for row in rows.values()]
     for row in rows.values():
         assert all((row.modality, row.context, row.tokeniser, row.licence, row.weights, row.run_here))
         assert row.layers is None or row.layers > 0
