@@ -4,13 +4,11 @@ from __future__ import annotations
 
 import importlib
 import shutil
-from collections.abc import Iterator
+from collections.abc import Generator, Iterator
 from typing import Any
 
-from bioterp.adapters.dna import DNA
-from bioterp.config import Run
+from bioterp.config import Run, open_model, open_source
 from bioterp.errors import BioterpError
-from bioterp.models import load_model
 
 Finding = tuple[str, str]  # ('ok' | 'warning' | 'problem', one line)
 
@@ -32,21 +30,9 @@ def findings(run: Run) -> Iterator[Finding]:
         yield from _disk(run, source, model)
 
 
-def _source(run: Run) -> Iterator[Finding]:
-    spec = run.source
+def _source(run: Run) -> Generator[Finding, None, Any]:
     try:
-        source = DNA(
-            spec.fasta,
-            window=spec.window,
-            halo=spec.halo,
-            strands=spec.strands,
-            blocks=spec.blocks,
-            regions=spec.regions,
-            contigs=spec.contigs,
-            circular=spec.circular,
-            sample=spec.sample,
-            seed=run.seed,
-        )
+        source = open_source(run)
     except BioterpError as error:
         yield "problem", f"source: {error}"
         return None
@@ -65,31 +51,22 @@ def _source(run: Run) -> Iterator[Finding]:
     return source
 
 
-def _model(run: Run) -> Iterator[Finding]:
-    spec = run.model
+def _model(run: Run) -> Generator[Finding, None, Any]:
     try:
-        model = load_model(
-            spec.name,
-            weights=spec.weights,
-            revision=spec.revision,
-            trust_remote_code=spec.trust_remote_code,
-            **spec.options,
-        )
+        model = open_model(run)
         names = [model.resolve(layer) for layer in run.layers]
     except BioterpError as error:
         yield "problem", f"model: {error}"
         return None
     yield "ok", f"model: {model.name}, {len(names)} layers ({', '.join(names)})"
-    reach = run.source.window + 2 * run.source.halo
-    if model.context and reach > model.context:
-        yield (
-            "problem",
-            f"model: its context is {model.context} tokens; window + 2·halo is {reach} bp; make them smaller",
-        )
+    try:
+        model.check_length(run.source.window + 2 * run.source.halo)
+    except BioterpError as error:
+        yield "problem", f"model: {error} (window + 2·halo)"
     return model
 
 
-def _disk(run: Run, source: DNA, model: Any) -> Iterator[Finding]:
+def _disk(run: Run, source: Any, model: Any) -> Iterator[Finding]:
     bases = int((source.items["end"] - source.items["start"]).sum())
     itemsize = 4 if (run.dtype or model.dtype) == "float32" else 2
     layers = sum(model.width(layer) for layer in run.layers) * itemsize

@@ -6,6 +6,7 @@ A user's error prints one sentence and exits with status 2; anything else is a b
 from __future__ import annotations
 
 import argparse
+import re
 import sys
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -30,6 +31,9 @@ class Parser(argparse.ArgumentParser):
     """argparse, with errors in one sentence."""
 
     def error(self, message: str) -> Any:
+        match = re.match(r"argument verb: invalid choice: '(.*?)'", message)
+        if match:
+            raise InputError(f"there is no verb {match[1]!r}; {nearest(match[1], [verb.name for verb in VERBS])}")
         raise InputError(f"{message}; see {self.prog} --help")
 
 
@@ -39,7 +43,8 @@ def main(argv: list[str] | None = None) -> int:
     try:
         arguments = _parser().parse_args(words)
         progress.show(not arguments.quiet)
-        return arguments.verb.run(arguments)
+        verb: Verb = arguments.verb
+        return verb.run(arguments)
     except BioterpError as error:
         if "--debug" in words:
             raise
@@ -155,20 +160,42 @@ def _activations(arguments: argparse.Namespace) -> int:
 
 def _label(arguments: argparse.Namespace) -> int:
     study = _study(arguments)
-    truth = study.truth(next(iter(study.activate().values())))
+    truth = study.truth(study.rows())
     print(truth.columns.to_string(index=False))
     return 0
 
 
 def _fit(arguments: argparse.Namespace) -> int:
+    for layer, seed, sae, _ in _study(arguments).dictionaries(encode=False):
+        quality = ", ".join(f"{name} {sae.about[name]:.4g}" for name in ("fvu", "l0", "dead"))
+        print(f"layer {layer} seed {seed}: {quality}")
+    return 0
+
+
+def _encode(arguments: argparse.Namespace) -> int:
+    for layer, seed, _, codes in _study(arguments).dictionaries():
+        print(f"layer {layer} seed {seed}: {codes} in {codes.path}")
+    return 0
+
+
+def _analyse(arguments: argparse.Namespace) -> int:
     study = _study(arguments)
-    for layer, acts in study.activate().items():
-        if layer == "output" and "output" not in study.run.layers:
-            continue
-        for seed in study.run.dictionary.seeds:
-            sae, codes = study.dictionary(acts, layer, seed)
-            quality = ", ".join(f"{name} {sae.about[name]:.4g}" for name in ("fvu", "l0", "dead"))
-            print(f"layer {layer} seed {seed}: {quality}; codes in {codes.path}")
+    _summary(study.analyse_all().joined)
+    print(f"tables: {study.out / 'tables'}")
+    return 0
+
+
+def _export(arguments: argparse.Namespace) -> int:
+    study = _study(arguments)
+    study.export_all(study.analyse_all())
+    print(f"exports: {study.out / 'exports'}")
+    return 0
+
+
+def _report(arguments: argparse.Namespace) -> int:
+    study = _study(arguments)
+    study.report_all(study.analyse_all())
+    print(f"report: {study.out / 'report.html'}")
     return 0
 
 
@@ -196,7 +223,11 @@ VERBS = (
     _stage("check", "what can be known about a run.yaml before an hour is spent", _check),
     _stage("activations", "stage: run the model over the source", _activations),
     _stage("label", "stage: paint the annotation onto the rows", _label),
-    _stage("fit", "stage: fit dictionaries and encode", _fit),
+    _stage("fit", "stage: fit the dictionaries", _fit),
+    _stage("encode", "stage: codes of all rows", _encode),
+    _stage("analyse", "stage: every table, baselines included", _analyse),
+    _stage("export", "stage: tracks and h5ad of the best features", _export),
+    _stage("report", "stage: the HTML report", _report),
     Verb("list", "models, annotations, analyses or formats that are known", _list_arguments, _list),
 )
 

@@ -67,6 +67,7 @@ class Label:
 
     path: Path | None = None
     call: str | None = None
+    within: Path | dict[str, Any] | None = None
     options: dict[str, Any] = field(default_factory=dict)
 
 
@@ -215,3 +216,21 @@ def _named(kind: Any) -> str:
 def _shown(value: Any) -> str:
     text = repr(value)
     return text if len(text) < 60 else text[:57] + "…"
+
+
+def open_source(run: Run) -> Any:
+    """The adapter a run reads from."""
+    from bioterp.adapters.dna import DNA
+
+    given = {one.name: getattr(run.source, one.name) for one in dataclasses.fields(run.source)}
+    given.pop("kind")
+    return DNA(given.pop("fasta"), seed=run.seed, **given)
+
+
+def open_model(run: Run, random: bool = False) -> Any:
+    """The model of a run, or the same architecture with random weights."""
+    from bioterp.models import load_model
+
+    spec = run.model
+    trust: dict[str, Any] = {"revision": spec.revision, "trust_remote_code": spec.trust_remote_code}
+    return load_model(spec.name, weights="random" if random else spec.weights, **trust, **spec.options)

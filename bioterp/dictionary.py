@@ -176,7 +176,9 @@ class Dictionary:
 
     def save(self, path: str | Path) -> Path:
         """Write to a folder (safetensors and JSON)."""
-        arrays = {n: np.asarray(getattr(self, n), np.float32) for n in ("encoder", "decoder", "b_enc", "b_dec", "mean")}
+        arrays: dict[str, Array] = {
+            n: np.asarray(getattr(self, n), np.float32) for n in ("encoder", "decoder", "b_enc", "b_dec", "mean")
+        }
         if self.threshold is not None:
             arrays["threshold"] = np.asarray(self.threshold, np.float64).reshape(-1)
         meta = {

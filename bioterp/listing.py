@@ -22,7 +22,7 @@ def _columns(rows: list[dict[str, Any]]) -> str:
 def _models() -> str:
     from bioterp.models import known_models
 
-    return _columns([vars(model) for model in known_models()])
+    return _columns([vars(model) for model in known_models().values()])
 
 
 def _annotations() -> str:
@@ -40,9 +40,9 @@ def _annotations() -> str:
 
 
 def _analyses() -> str:
-    from bioterp.analyses import known_analyses
+    from bioterp.analyses import NAMES, about
 
-    return _columns([{"name": a.name, "question": a.question} for a in known_analyses()])
+    return _columns([{"name": name, "question": about(name).question} for name in NAMES])
 
 
 def _formats() -> str:

@@ -7,11 +7,13 @@ folder made with other settings is refused by the store, except labels and table
 from __future__ import annotations
 
 import dataclasses
+import functools
 import json
 import shutil
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -20,18 +22,16 @@ import pandas as pd
 
 from bioterp import baselines, store, tables
 from bioterp.activate import activations
-from bioterp.adapters.dna import DNA
 from bioterp.analyses.detection import detection
 from bioterp.analyses.enrichment import enrichment
 from bioterp.analyses.features import features
 from bioterp.analyses.readout import readout
 from bioterp.annotations import join, label
-from bioterp.config import Run
+from bioterp.config import Run, open_model, open_source
 from bioterp.dictionary import Dictionary
 from bioterp.errors import InputError
 from bioterp.export import export
 from bioterp.field import Field
-from bioterp.models import load_model
 from bioterp.progress import say
 from bioterp.report import report
 from bioterp.train import fit
@@ -39,38 +39,28 @@ from bioterp.train import fit
 Frames = dict[str, pd.DataFrame]
 
 
+@dataclass(frozen=True)
+class Found:
+    """What the analyses left: joined tables, the codes of the dictionary to show, the labels, fit qualities."""
+
+    joined: Frames
+    codes: Field | None
+    truth: Field
+    qualities: list[dict[str, Any]]
+
+
 class Study:
-    """The stages of one run, each callable alone: `activate`, `truth`, `dictionary`, `analyse`, `export`, `report`."""
+    """The stages of one run, each callable alone; a later one runs what it needs that is not there yet."""
 
     def __init__(self, run: Run):
         self.run = run
         self.out = run.out
         if self.out.exists() and not self.out.is_dir():
             raise InputError(f"out: {self.out} is a file; give a folder")
-        self.source = DNA(
-            run.source.fasta,
-            seed=run.seed,
-            **{
-                f.name: getattr(run.source, f.name)
-                for f in dataclasses.fields(run.source)
-                if f.name not in ("kind", "fasta")
-            },
-        )
+        self.source = open_source(run)
         self.seconds: dict[str, float] = {}
 
     # ------------------------------------------------------------------ stages
-
-    def model(self, random: bool = False) -> Any:
-        spec = self.run.model
-        weights = "random" if random else spec.weights
-        return load_model(
-            spec.name,
-            weights=weights,
-            revision=spec.revision,
-            trust_remote_code=spec.trust_remote_code,
-            **spec.options,
-            **({"like": spec.weights} if random and spec.weights else {}),
-        )
 
     def activate(self, random: bool = False) -> dict[int | str, Field]:
         """{layer: Field}; 'output' is added when a readout is asked for."""
@@ -79,7 +69,7 @@ class Study:
             layers = ["output", *layers]
         name = "activations" if not random else "activations-random-weights"
         with self._timed(name):
-            return activations(self.source, self.model(random), layers, self.out / name, dtype=self.run.dtype)
+            return activations(self.source, open_model(self.run, random), layers, self.out / name, dtype=self.run.dtype)
 
     def truth(self, acts: Field) -> Field:
         """The labels of every source, joined."""
@@ -88,10 +78,8 @@ class Study:
             for name, spec in self.run.labels.items():
                 folder = self.out / "labels" / f"rows={acts.rows.id[:12]}" / name
                 made_from = store.file_sha256(spec.path) if spec.path and spec.path.is_file() else spec.call
-                recipe = {"name": name, "from": made_from, "options": spec.options, "rows": acts.rows.id}
-                parts.append(
-                    self._stored_field(folder, recipe, lambda spec=spec, name=name: self._label(acts, spec, name))
-                )
+                recipe = {"name": name, "from": made_from, "options": [spec.options, spec.within], "rows": acts.rows.id}
+                parts.append(self._stored_field(folder, recipe, functools.partial(self._label, acts, spec, name)))
         if not parts:
             raise InputError(
                 "labels names no annotation; give labels: {genes: annotation.gff.gz} or {genes: {call: genes}}"
@@ -107,42 +95,45 @@ class Study:
                 raise InputError(f"labels.{name}.call: {spec.call!r} is not known; call: genes")
             say("calling genes")
             source = call_genes(self.run.source.fasta)
-        return label(acts.rows, source, **spec.options)
+        return label(acts.rows, source, within=spec.within, **spec.options)
 
-    def dictionary(self, acts: Field, layer: int | str, seed: int, random: bool = False) -> tuple[Dictionary, Field]:
-        """The fitted dictionary of a layer and seed, and the codes of all rows."""
+    def fitted(self, acts: Field, layer: int | str, seed: int, random: bool = False) -> Dictionary:
+        """The dictionary of a layer and seed, fitted unless it is there already."""
         spec = self.run.dictionary
-        named = f"{spec.kind}-{spec.width}-k{spec.k}" + ("-random-weights" if random else "")
-        folder = self.out / "dictionaries" / named / f"layer={layer}" / f"seed={seed}"
-        recipe = store.digest([dataclasses.asdict(spec) | {"seeds": seed}, acts.about, acts.rows.id])
+        folder = self._folder(layer, seed, random)
+        sizes = {k: v for k, v in dataclasses.asdict(spec).items() if k != "seeds"}
+        recipe = store.digest([sizes, seed, acts.about, acts.rows.id])
         if (folder / "dictionary" / "meta.json").exists():
             sae = Dictionary.load(folder / "dictionary")
-            if sae.about.get("recipe") != recipe:
-                shutil.rmtree(folder)
-        if not (folder / "dictionary" / "meta.json").exists():
-            with self._timed(f"fit {named} layer {layer}"):
-                made = fit(
-                    acts.split("train"),
-                    width=spec.width,
-                    k=spec.k,
-                    seed=seed,
-                    kind=spec.kind,
-                    tokens=spec.tokens if isinstance(spec.tokens, int) else None,
-                    batch=spec.batch,
-                    lr=spec.lr,
-                )
-            quality = made.quality(acts.split("valid"))
-            about = {
-                **made.about,
-                **quality,
-                "dictionary": named,
-                "representation": "random-weights" if random else "dictionary",
-                "recipe": recipe,
-            }
-            dataclasses.replace(made, about=about).save(folder / "dictionary")
-        sae = Dictionary.load(folder / "dictionary")
-        with self._timed(f"codes {named} layer {layer}"):
-            return sae, sae.encode(acts, out=folder / "codes")
+            if sae.about.get("recipe") == recipe:
+                return sae
+            shutil.rmtree(folder)
+        with self._timed(f"fit {folder.parent.parent.name} layer {layer}"):
+            made = fit(
+                acts.split("train"),
+                width=spec.width,
+                k=spec.k,
+                seed=seed,
+                kind=spec.kind,
+                tokens=spec.tokens if isinstance(spec.tokens, int) else None,
+                batch=spec.batch,
+                lr=spec.lr,
+            )
+        about = {**made.about, **made.quality(acts.split("valid")), "dictionary": folder.parent.parent.name}
+        about |= {"representation": "random-weights" if random else "dictionary", "recipe": recipe}
+        dataclasses.replace(made, about=about).save(folder / "dictionary")
+        return Dictionary.load(folder / "dictionary")
+
+    def codes(self, acts: Field, sae: Dictionary, layer: int | str, seed: int, random: bool = False) -> Field:
+        """The stored codes of all rows."""
+        folder = self._folder(layer, seed, random)
+        with self._timed(f"codes {folder.parent.parent.name} layer {layer}"):
+            return sae.encode(acts, out=folder / "codes")
+
+    def _folder(self, layer: int | str, seed: int, random: bool) -> Path:
+        spec = self.run.dictionary
+        named = f"{spec.kind}-{spec.width}-k{spec.k}" + ("-random-weights" if random else "")
+        return self.out / "dictionaries" / named / f"layer={layer}" / f"seed={seed}"
 
     def analyse(self, codes: Field, truth: Field, path: Path) -> Frames:
         """The tables of one representation on one layer."""
@@ -170,26 +161,41 @@ class Study:
 
     def execute(self) -> Frames:
         """Every stage; returns the joined tables, which also lie in `out/tables`."""
+        found = self.analyse_all()
+        self.export_all(found)
+        self.report_all(found)
+        return found.joined
+
+    def rows(self) -> Field:
+        """A Field on the rows of the run: any layer's activations."""
+        return next(iter(self.activate().values()))
+
+    def dictionaries(self, encode: bool = True) -> Iterator[tuple[int | str, int, Dictionary, Any]]:
+        """(layer, seed, dictionary, codes or None) of every layer and seed."""
+        for layer, acts in self._fitted(self.activate()).items():
+            for seed in self.run.dictionary.seeds:
+                sae = self.fitted(acts, layer, seed)
+                yield layer, seed, sae, self.codes(acts, sae, layer, seed) if encode else None
+
+    def analyse_all(self) -> Found:
+        """Activations, labels, dictionaries, baselines, tables; the tables are joined and written."""
         store.clear_partials(self.out)
-        self.out.mkdir(parents=True, exist_ok=True)
-        begun = time.time()
         fields = self.activate()
-        rows_of = next(iter(fields.values()))
-        truth = self.truth(rows_of)
+        truth = self.truth(next(iter(fields.values())))
         parts: list[Frames] = []
         if "readout" in self.run.analyses:
             parts.append({"readout": readout(fields["output"], truth)})
-        fitted = {layer: field for layer, field in fields.items() if layer != "output" or "output" in self.run.layers}
         best: tuple[float, Field | None] = (-1.0, None)
         qualities = []
-        for codes, path in self._representations(fitted):
+        for codes, path in self._representations(self._fitted(fields)):
             say(f"analysing {codes.about['representation']} of layer {codes.about.get('layer')}")
             frames = self.analyse(codes, truth, path)
             parts.append(frames)
             if codes.about["representation"] in ("dictionary", "random-weights"):
                 qualities.append(codes.about)
             if codes.about["representation"] == "dictionary" and "detection" in frames:
-                score = float(frames["detection"].groupby("term")["f1"].max().mean())
+                # The layer to show is chosen like a feature is: by the selection blocks, never by test.
+                score = float(frames["detection"].groupby("term")["f1_select"].max().mean())
                 best = max(best, (score, codes), key=lambda pair: pair[0])
         joined = {
             name: pd.concat([p[name] for p in parts if name in p], ignore_index=True)
@@ -199,25 +205,49 @@ class Study:
         for name, frame in joined.items():
             for ending in ("tsv", "parquet"):
                 tables.write(tables.conform(name, frame), self.out / "tables" / f"{name}.{ending}")
-        self._export(best[1], joined)
-        about = {"config": json.loads(json.dumps(dataclasses.asdict(self.run), default=str)), "quality": qualities}
-        about |= {
-            "rows": len(truth),
-            "seconds": round(time.time() - begun, 1),
-            "stages": self.seconds,
-            **store.provenance(),
-        }
-        about["sequence"] = {
+        return Found(joined, best[1], truth, qualities)
+
+    def export_all(self, found: Found) -> None:
+        """Tracks and matrices of the shown dictionary's best features."""
+        formats = [f for f in self.run.exports if f not in ("tsv", "parquet")]
+        if found.codes is None or not formats or "detection" not in found.joined:
+            return
+        about, mine = found.codes.about, found.joined["detection"]
+        same = (mine["dictionary"] == about["dictionary"]) & (mine["layer"] == str(about["layer"]))
+        mine = mine[same & (mine["seed"] == about["seed"])]
+        ranked = mine.sort_values("f1_select", ascending=False, kind="stable").drop_duplicates("feature")
+        chosen = ranked["feature"].head(self.run.export_features).to_numpy(np.int64)
+        with self._timed("exports"):
+            for kind in formats:
+                say(f"exporting {kind}")
+                export(found.codes, chosen, self.out / "exports", format=kind, table=ranked)
+
+    def report_all(self, found: Found) -> Path:
+        """run.json and report.html."""
+        about = {"config": json.loads(json.dumps(dataclasses.asdict(self.run), default=_shown))}
+        about |= {"quality": found.qualities, "rows": len(found.truth), "stages": self.seconds, **store.provenance()}
+        sequence = {
             "file": self.source.path.name,
             "sha256": self.source.recipe["sha256"],
             "block_bp": self.source.block,
         }
-        about["splits"] = truth.rows.items.groupby("split")["block"].nunique().to_dict()
+        blocks = found.truth.rows.items.groupby("split")["block"].nunique().to_dict()
+        about |= {"sequence": sequence, "splits": blocks}
         with store.writing_file(self.out / "run.json") as beside:
             beside.write_text(json.dumps(about, indent=1, default=str))
-        with self._timed("report"):
-            report(self.out / "report.html", tables=joined, codes=best[1], truth=truth, about=about)
-        return joined
+        say("writing the report")
+        return report(
+            self.out / "report.html",
+            tables=found.joined,
+            codes=found.codes,
+            truth=found.truth,
+            about=about,
+            sequence_name=self.source.path.name,
+        )
+
+    def _fitted(self, fields: dict[int | str, Field]) -> dict[int | str, Field]:
+        """The layers dictionaries are fitted to: not the output, unless it was asked for."""
+        return {layer: field for layer, field in fields.items() if layer != "output" or "output" in self.run.layers}
 
     def _representations(self, fields: dict[int | str, Field]) -> Iterator[tuple[Field, Path]]:
         """The codes to analyse and where their tables go: dictionaries first, then what they must beat."""
@@ -225,8 +255,7 @@ class Study:
         root = self.out / "dictionaries"
         for layer, acts in fields.items():
             for seed in spec.seeds:
-                _, codes = self.dictionary(acts, layer, seed)
-                yield codes, codes.path.parent if codes.path else root
+                yield self.codes(acts, self.fitted(acts, layer, seed), layer, seed), self._folder(layer, seed, False)
         for layer, acts in fields.items():
             for name, make in (("neurons", baselines.neurons), ("pca", baselines.pca)):
                 if name in wanted:
@@ -236,26 +265,14 @@ class Study:
                 yield made.encode(acts), root / "random-directions" / f"layer={layer}"
         if "random-weights" in wanted:
             for layer, acts in self.activate(random=True).items():
-                _, codes = self.dictionary(acts, layer, spec.seeds[0], random=True)
-                yield codes, codes.path.parent if codes.path else root
+                sae = self.fitted(acts, layer, spec.seeds[0], random=True)
+                codes = self.codes(acts, sae, layer, spec.seeds[0], random=True)
+                yield codes, self._folder(layer, spec.seeds[0], True)
         if "composition" in wanted:
             rows = next(iter(fields.values())).rows
             codes = baselines.composition(self.source.sequences, rows)
             codes.about["layer"] = "sequence"
             yield codes, root / "composition"
-
-    def _export(self, codes: Field | None, joined: Frames) -> None:
-        formats = [f for f in self.run.exports if f not in ("tsv", "parquet")]
-        if codes is None or not formats or "detection" not in joined:
-            return
-        mine = joined["detection"]
-        same = (mine["dictionary"] == codes.about["dictionary"]) & (mine["layer"] == str(codes.about["layer"]))
-        mine = mine[same & (mine["seed"] == codes.about["seed"]) & (mine["representation"] == "dictionary")]
-        ranked = mine.sort_values("f1", ascending=False).drop_duplicates("feature")
-        chosen = ranked["feature"].head(self.run.export_features).to_numpy(np.int64)
-        with self._timed("exports"):
-            for kind in formats:
-                export(codes, chosen, self.out / "exports", format=kind, table=ranked)
 
     # ------------------------------------------------------------------ keeping what is done
 
@@ -284,3 +301,8 @@ class Study:
         begun = time.perf_counter()
         yield
         self.seconds[stage] = round(self.seconds.get(stage, 0.0) + time.perf_counter() - begun, 2)
+
+
+def _shown(value: Any) -> str:
+    """A configuration value in run.json: of a path only its name, for reports travel and folders are private."""
+    return value.name if isinstance(value, Path) else str(value)

@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import pandas as pd
+
+FEW = 5  # held-out instances below which a score says nothing
 
 
 def best_per_term(detection: pd.DataFrame) -> pd.DataFrame:
@@ -10,14 +14,20 @@ def best_per_term(detection: pd.DataFrame) -> pd.DataFrame:
 
     The pair is chosen by its score on the selection blocks, never by the number that is shown.
     """
-    order = "f1_select" if "f1_select" in detection.columns else "f1"
-    ranked = detection.dropna(subset=["f1"]).sort_values(order, ascending=False, kind="stable")
+    ranked = detection.dropna(subset=["f1"]).sort_values("f1_select", ascending=False, kind="stable")
     return ranked.drop_duplicates(["term", "representation"])
+
+
+def _console() -> Any:
+    """A console wide enough for the table where the output is no terminal."""
+    from rich.console import Console
+
+    plain = Console()
+    return plain if plain.is_terminal else Console(width=180)
 
 
 def print_detection(detection: pd.DataFrame) -> None:
     """A table: per term the best feature, its interval, chance, q, and the best of each baseline."""
-    from rich.console import Console
     from rich.table import Table
 
     best = best_per_term(detection)
@@ -29,6 +39,8 @@ def print_detection(detection: pd.DataFrame) -> None:
         table.add_column(name, justify="right")
     wide = best.pivot(index="term", columns="representation", values="f1")
     mine = best[best["representation"] == "dictionary"].sort_values("f1", ascending=False)
+    few = mine[mine["n_instances"] < FEW]
+    mine = mine[mine["n_instances"] >= FEW]
     for row in mine.itertuples():
         beaten = [
             f"{wide.loc[row.term, other]:.2f}" if wide.loc[row.term, other] == wide.loc[row.term, other] else "–"
@@ -47,12 +59,14 @@ def print_detection(detection: pd.DataFrame) -> None:
             q,
         ]
         table.add_row(*cells, *beaten)
-    Console().print(table)
+    console = _console()
+    console.print(table)
+    if len(few):
+        console.print(f"not shown, fewer than {FEW} held-out instances: {', '.join(few['term'])}")
 
 
 def print_readout(readout: pd.DataFrame) -> None:
     """A table: average precision of the model's own outputs, best term first."""
-    from rich.console import Console
     from rich.table import Table
 
     table = Table(title="The model's own outputs against the annotation, all rows", box=None)
@@ -70,4 +84,4 @@ def print_readout(readout: pd.DataFrame) -> None:
             f"{row.prevalence:.2g}",
         ]
         table.add_row(*cells, f"{row.auroc:.3f}")
-    Console().print(table)
+    _console().print(table)
