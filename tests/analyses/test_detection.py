@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import numpy as np
+import pandas as pd
 import pytest
 import scipy.sparse
 import scipy.stats
@@ -14,6 +15,8 @@ from bioterp.analyses.alignment import count_codes
 from bioterp.analyses.detection import detection
 from bioterp.errors import AlignmentError, InputError
 from bioterp.field import Field
+from bioterp.grid import Grid, Space
+from bioterp.rows import Rows
 from bioterp.values import Intervals
 
 
@@ -227,6 +230,24 @@ def test_a_feature_silent_on_test_is_a_row_with_a_note(here):
     row = detection(of(here.rows, dense, here.labels).codes, here.truth, per_term=1).iloc[0:].query("feature == 3")
     assert row["f1"].tolist() == [0.0] and row["p"].tolist() == [1.0]
     assert "never above the threshold on test" in row["note"].iloc[0]
+
+
+def test_volumes_are_scored_without_a_shift_null():
+    rng = np.random.default_rng(5)
+    splits = ("train", "test", "valid", "test", "train", "test", "test")
+    items = pd.DataFrame({"item": [f"scan{i}" for i in range(7)], "split": splits})
+    items["sample"] = items["block"] = items["item"]
+    rows = Rows.from_grids(items, [Grid(Space(f"sub-{i}", "mm"), (3, 4, 5), np.eye(4)) for i in range(7)])
+    start = rows.offsets[:-1]
+    labels = Intervals.of(
+        np.zeros(14), np.arange(14) + 1, [*start, *start + 30], [*start + 8, *start + 37], len(rows), 1
+    )
+    dense = persistent(rng, len(rows), 3)
+    dense[:, 1] = labels.mask(0)[0]
+    found = detection(of(rows, dense, labels).codes, of(rows, dense, labels).truth, per_term=1)
+    best = found.iloc[0]
+    assert (best["feature"], best["f1"], best["n_blocks"], best["n_instances"]) == (1, 1.0, 4, 8)
+    assert np.isnan(best["p"]) and "one-dimensional rows" in best["note"]
 
 
 def test_too_few_blocks_leave_the_interval_null_with_the_reason(here):
