@@ -1,0 +1,112 @@
+"""From fields to the arrays the kernels see, and from their errors back to items."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from bioterp.analyses.counting import BATCH, BadCode, Counts, count
+from bioterp.analyses.edges import bin_edges, sample_active
+from bioterp.analyses.parts import Part
+from bioterp.analyses.runs import plan
+from bioterp.analyses.shifts import Ring
+from bioterp.errors import InputError
+from bioterp.field import Field
+from bioterp.grid import Array
+from bioterp.rows import Rows
+from bioterp.values import Intervals
+
+GROUPS = {"train": 0, "valid": 0, "test": 1}
+
+
+def checked_labels(codes: Field, truth: Field) -> Intervals:
+    """The interval labels of `truth`, on the same rows as `codes`."""
+    codes.check_same_rows(truth)
+    labels = truth.data.read(0, len(truth))
+    if not isinstance(labels, Intervals):
+        raise InputError(
+            f"these labels are numbers ({truth.shape[1]} columns), and detection needs intervals: "
+            "turn a signal into intervals with a cut-off, or leave these columns out"
+        )
+    return labels
+
+
+@contextmanager
+def guarded(codes: Field) -> Iterator[None]:
+    """Tell of a NaN, infinite or negative code by the name of its item and feature."""
+    try:
+        yield
+    except BadCode as bad:
+        item = int(np.searchsorted(codes.rows.offsets, bad.row, side="right")) - 1
+        name, column = codes.rows.items["item"].iloc[item], codes.columns["name"].iloc[bad.column]
+        cell = bad.row - int(codes.rows.offsets[item])
+        remedy = (
+            "encode neurons and directions through a Dictionary, which splits signs"
+            if bad.value < 0
+            else ("look for an overflow in the activations of that item, or leave it out")
+        )
+        raise InputError(
+            f"column {column!r} holds {bad.value} at item {name!r}, cell {cell}; codes must be finite and ≥ 0: {remedy}"
+        ) from None
+
+
+def count_codes(codes: Field, labels: Intervals, threads: int = 2, size: int = BATCH) -> tuple[Counts, Array]:
+    """Counts of (train + valid, test), and the bin edges (m, B−1) learnt on train."""
+    items = codes.rows.items
+    need_split(codes.rows, ("train", "valid"), "choose features and thresholds on")
+    need_split(codes.rows, ("test",), "report numbers from")
+    group_of_item = items["split"].map(GROUPS).fillna(-1).to_numpy(np.int64)
+    edges, group = changes(codes.rows.offsets, group_of_item)
+    learnt = "train" if (items["split"] == "train").any() else "valid"
+    spans = spans_of(codes.rows, (items["split"] == learnt).to_numpy())
+    with guarded(codes):
+        values, filled = sample_active(codes.read, spans, codes.shape[1], size)
+        bins = bin_edges(values, filled)
+        return count(codes.read, bins, plan(labels, edges, group, 2, size), threads), bins
+
+
+def need_split(rows: Rows, names: tuple[str, ...], purpose: str) -> None:
+    """Raise InputError unless some item with cells has one of these splits."""
+    cells = np.diff(rows.offsets)
+    if not (rows.items["split"].isin(names).to_numpy() & (cells > 0)).any():
+        raise InputError(
+            f"no rows in {' or '.join(names)} to {purpose}: with {rows.items['block'].nunique()} blocks none fell "
+            "there; use smaller blocks, another split seed, or more sequence"
+        )
+
+
+def changes(offsets: Array, group: Array) -> tuple[Array, Array]:
+    """Rows where the group of items changes (s+1,), and the group between (s,)."""
+    full = np.flatnonzero(np.diff(offsets) > 0)
+    group = group[full]
+    new = np.flatnonzero(np.append(True, group[1:] != group[:-1]))
+    return np.append(offsets[full[new]], offsets[-1]).astype(np.int64), group[new]
+
+
+def spans_of(rows: Rows, wanted: Array) -> Array:
+    """(k, 2) ranges of rows of the wanted items, neighbours joined."""
+    edges, inside = changes(rows.offsets, wanted.astype(np.int64))
+    spans = np.stack([edges[:-1], edges[1:]], 1)
+    return np.asarray(spans[inside == 1])
+
+
+def part_of(rows: Rows, split: str | None) -> Part:
+    """The rows of one split (all for None), with the block of each item as a code."""
+    wanted = np.ones(len(rows.items), bool) if split is None else (rows.items["split"] == split).to_numpy()
+    items = np.flatnonzero(wanted & (np.diff(rows.offsets) > 0))
+    block = pd.factorize(rows.items["block"].iloc[items])[0]
+    return Part(np.stack([rows.offsets[items], rows.offsets[items + 1]], 1), np.asarray(block, np.int64))
+
+
+def ring_of(rows: Rows, part: Part) -> Ring:
+    """All cells of a part in genomic order, strands side by side, contigs one after the other."""
+    items = np.searchsorted(rows.offsets, part.spans[:, 0], side="right") - 1
+    start, _, step = rows.extents()
+    sample: Any = pd.factorize(rows.items["sample"].iloc[items])[0]
+    space = rows.space_code[items].astype(np.int64)
+    cells = np.diff(rows.offsets)[items]
+    return Ring.lay(sample, space, part.block, start[items], step[items], cells)
