@@ -81,7 +81,9 @@ class Dictionary:
 
     def encode_array(self, x: Array | torch.Tensor) -> Any:
         """(n, d_in) activations in model units → codes (n, m): CSR, or a dense array for 'relu'."""
-        batch = torch.as_tensor(np.ascontiguousarray(x, np.float32) if isinstance(x, np.ndarray) else x).float()
+        # A memory-mapped array is read-only, which torch does not like: require gives a writable copy of those alone.
+        held = x if isinstance(x, torch.Tensor) else torch.from_numpy(np.require(x, np.float32, ["C", "W"]))
+        batch = held.float()
         if batch.shape[1] != self.inputs:
             raise AlignmentError(f"this Dictionary reads {self.inputs} channels; the activations have {batch.shape[1]}")
         with torch.no_grad():

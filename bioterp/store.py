@@ -109,7 +109,7 @@ class Stored:
 
 
 def provenance() -> dict[str, Any]:
-    """Who made a file: versions, time, command line without its folder."""
+    """Who made a file: versions, time, command line without its folders."""
     from importlib.metadata import version
 
     names = ("bioterp", "numpy", "torch", "transformers", "pandas")
@@ -120,7 +120,7 @@ def provenance() -> dict[str, Any]:
                 versions[name] = version(name)
             except ImportError:
                 versions[name] = "unknown"
-    command = [Path(sys.argv[0]).name, *sys.argv[1:]] if sys.argv else []
+    command = [Path(word).name for word in sys.argv]  # of paths only the name: folders are private
     now = datetime.now(UTC).isoformat(timespec="seconds")
     return {"versions": versions, "python": platform.python_version(), "time": now, "command": command}
 

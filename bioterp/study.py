@@ -184,6 +184,7 @@ class Study:
         truth = self.truth(next(iter(fields.values())))
         parts: list[Frames] = []
         if "readout" in self.run.analyses:
+            fields["output"].about |= {"dictionary": self.run.model.name, "representation": "model"}
             parts.append({"readout": readout(fields["output"], truth)})
         best: tuple[float, Field | None] = (-1.0, None)
         qualities = []

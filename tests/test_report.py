@@ -104,7 +104,7 @@ def test_wins_and_losses_are_both_told():
     assert (composition.losses, composition.clear_losses) == (["gene"], 0)
     text = verdict(neurons, "dictionary")
     assert (
-        "higher F1 on 1 of 3 terms (1 with intervals apart) and the lower on 1 (1 with" in text
+        "further above chance on 1 of 3 terms (1 with intervals apart) and less far on 1 (1 with" in text
         and "ties on 1" in text
         and "loses on gene@antisense" in text
     )

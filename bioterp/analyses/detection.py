@@ -46,7 +46,7 @@ def detection(
     per_term: int = 10,
     per_feature: bool = True,
     min_instances: int = 2,
-    objective: str = "f1",
+    objective: str = "excess",
     null: str | None = "shift",
     threads: int = 2,
 ) -> pd.DataFrame:

@@ -50,15 +50,15 @@ def name_of(representation: str) -> str:
 def best_per_term(detection: pd.DataFrame) -> pd.DataFrame:
     """One line per term and representation: the feature that was best where features are chosen.
 
-    The choice is by `f1_select` (train and valid); the numbers shown are those of test. Only a table
-    without that column is searched by its own F1, which `chosen_on_test` then tells the reader.
+    The choice is by F1 above chance on train and valid; the numbers shown are those of test. Only a table
+    without those columns is searched by its own test scores, which `chosen_on_test` then tells the reader.
     """
     table = detection[detection["f1"].notna()] if "f1" in detection.columns else detection.iloc[:0]
     if "split" in table.columns and (table["split"] == "test").any():
         table = table[table["split"] == "test"]
     if not len(table):
         return table
-    order = table["f1_select"] if not chosen_on_test(table) else table["f1"]
+    order = excess(table, "f1" if chosen_on_test(table) else "f1_select")
     table = table.assign(_order=order.fillna(-1)).sort_values("_order", ascending=False, kind="stable")
     return table.drop_duplicates(["term", "representation"]).drop(columns="_order").reset_index(drop=True)
 
@@ -89,9 +89,10 @@ def terms_of(best: pd.DataFrame) -> list[str]:
     return sorted(best["term"].unique(), key=lambda term: (-rank.get(term, -1.0), term))
 
 
-def excess(table: pd.DataFrame) -> pd.Series:
+def excess(table: pd.DataFrame, score: str = "f1") -> pd.Series:
     """F1 minus its chance level: a feature that fires everywhere has a high F1 on a term that covers much."""
-    return table["f1"] - table["f1_null"].fillna(0) if "f1_null" in table.columns else table["f1"]
+    null = f"{score}_null"
+    return table[score] - table[null].fillna(0) if null in table.columns else table[score]
 
 
 def shown(table: pd.DataFrame) -> pd.Series:
@@ -107,7 +108,8 @@ def compare(best: pd.DataFrame) -> list[Comparison]:
     for baseline in order_of(best)[1:]:
         theirs = best[best["representation"] == baseline].set_index("term")
         both = [term for term in terms_of(best) if term in ours.index and term in theirs.index]
-        gap = {term: float(ours.loc[term, "f1"] - theirs.loc[term, "f1"]) for term in both}
+        own, other = excess(ours), excess(theirs)
+        gap = {term: float(own[term] - other[term]) for term in both}
         found.append(
             Comparison(
                 baseline,
@@ -123,9 +125,13 @@ def compare(best: pd.DataFrame) -> list[Comparison]:
 
 
 def _apart(high: pd.Series, low: pd.Series) -> bool:
-    """True when the first's interval lies wholly above the second's."""
+    """True when the first's interval lies wholly above the second's, each less its chance level."""
     lo, hi = high.get("f1_lo", np.nan), low.get("f1_hi", np.nan)
-    return bool(lo > hi)
+    return bool(lo - _chance(high) > hi - _chance(low))
+
+
+def _chance(line: pd.Series) -> float:
+    return float(line["f1_null"]) if _known(line, "f1_null") else 0.0
 
 
 def sentence(line: pd.Series, layered: bool = False) -> str:
@@ -159,8 +165,8 @@ def verdict(comparison: Comparison, subject: str) -> str:
         counts = (comparison.clear_wins, comparison.clear_losses)
         apart = [f" ({count} with intervals apart)" if count else "" for count in counts]
     text = (
-        f"Against the best {name_of(comparison.baseline)}, the best {name_of(subject)} has the higher F1 on {wins} of "
-        f"{comparison.terms} terms{apart[0]} and the lower on {losses}{apart[1]}"
+        f"Against the best {name_of(comparison.baseline)}, the best {name_of(subject)} is further above chance on "
+        f"{wins} of {comparison.terms} terms{apart[0]} and less far on {losses}{apart[1]}"
     )
     text += f", and ties on {ties}." if ties else "."
     if losses:

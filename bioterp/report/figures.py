@@ -14,7 +14,7 @@ from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 
 from bioterp.grid import Array
-from bioterp.report.best import name_of, order_of, terms_of
+from bioterp.report.best import excess, name_of, order_of, terms_of
 
 INK, SOFT, LINE = "#1d232b", "#5b6570", "#dfe3e8"
 PLUS, MINUS = "#0072b2", "#d55e00"
@@ -48,7 +48,7 @@ def _figure(width: float, height: float) -> Figure:
 
 
 def dots(best: pd.DataFrame, most: int = 24) -> str:
-    """F1 of the best feature per term and representation, with intervals and the dictionary's chance level."""
+    """F1 above chance of the best feature per term and representation, with intervals."""
     terms, kinds = terms_of(best)[:most], order_of(best)
     with matplotlib.rc_context(RC):
         figure = _figure(9.6, 0.9 + len(terms) * max(0.36, 0.12 * len(kinds)))
@@ -56,22 +56,21 @@ def dots(best: pd.DataFrame, most: int = 24) -> str:
         for k, kind in enumerate(kinds):
             mine = best[best["representation"] == kind].set_index("term").reindex(terms)
             y = np.arange(len(terms)) + (k - (len(kinds) - 1) / 2) * min(0.13, 0.8 / len(kinds))
-            f1 = mine["f1"].to_numpy(float)
+            above = excess(mine)
+            chance = mine["f1"] - above
             colour, shape = LOOK[k % len(LOOK)]
             if {"f1_lo", "f1_hi"} <= set(mine.columns):
-                axes.hlines(y, mine["f1_lo"], mine["f1_hi"], color=colour, lw=1.3, alpha=0.55)
+                axes.hlines(y, mine["f1_lo"] - chance, mine["f1_hi"] - chance, color=colour, lw=1.3, alpha=0.55)
             size = 38 if k == 0 else 22
-            axes.scatter(f1, y, s=size, color=colour, marker=shape, label=name_of(kind), zorder=3, lw=0)
-            if k == 0 and "f1_null" in mine.columns:
-                label = "chance of that feature"
-                axes.scatter(mine["f1_null"], y, s=60, color=INK, marker="|", lw=1.1, label=label, zorder=2)
+            axes.scatter(above, y, s=size, color=colour, marker=shape, label=name_of(kind), zorder=3, lw=0)
         for y in np.arange(len(terms) - 1) + 0.5:
             axes.axhline(y, color=LINE, lw=0.6, zorder=0)
         axes.set_yticks(range(len(terms)), terms)
         axes.tick_params(axis="y", length=0)
         axes.set_ylim(len(terms) - 0.5, -0.5)
-        axes.set_xlim(0, 1)
-        axes.set_xlabel("F1 on test blocks")
+        axes.axvline(0, color=INK, lw=0.8, zorder=1)
+        axes.set_xlim(-0.15, 1)
+        axes.set_xlabel("F1 on test blocks, above chance (the mean F1 of circular shifts)")
         axes.spines["left"].set_visible(False)
         axes.legend(
             loc="lower left", bbox_to_anchor=(0, 1.0), ncols=4, frameon=False, handletextpad=0.3, columnspacing=1.4

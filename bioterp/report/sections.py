@@ -12,6 +12,7 @@ from bioterp.report.best import (
     SHORT,
     chosen_on_test,
     compare,
+    excess,
     number,
     order_of,
     sentence,
@@ -114,7 +115,7 @@ def baselines(found: Findings) -> Html:
     terms = terms_of(found.best)
     caption = (
         "Best feature per term, furthest above chance first. Lines: 95 % block-jackknife intervals, where there are "
-        "enough test blocks. Bar: mean F1 of circular shifts."
+        "enough test blocks. 0 is the mean F1 of circular shifts of that very feature."
     )
     if len(terms) > 24:
         caption += f" The first 24 of {len(terms)} terms."
@@ -125,11 +126,11 @@ def baselines(found: Findings) -> Html:
 
 def _table(found: Findings, terms: list[str]) -> Html:
     subject, *others = order_of(found.best)
-    f1 = found.best.pivot(index="term", columns="representation", values="f1")
+    above = found.best.assign(above=excess(found.best)).pivot(index="term", columns="representation", values="above")
     rows = found.best[found.best["representation"] == subject].set_index("term")
     lines = []
     for term in terms:
-        top = f1.loc[term].max() if f1.loc[term].max() >= 0.005 else None  # nobody wins with nothing
+        top = above.loc[term].max() if above.loc[term].max() >= 0.005 else None  # nobody wins with nothing
         line = rows.loc[term] if term in rows.index else pd.Series(dtype=object)
         feature = _cell(line, "feature", "{:.0f}")
         feature = f"{line['layer']} / {feature}" if _layered(found) and "layer" in line.index else feature
@@ -139,16 +140,19 @@ def _table(found: Findings, terms: list[str]) -> Html:
         if pd.notna(line.get("f1_lo")) and pd.notna(line.get("f1_hi")):
             interval = f" {line['f1_lo']:.2f}–{line['f1_hi']:.2f}"
         own = join([_cell(line, "f1", "{:.2f}"), tag("small", interval)])
-        cells.append((own, "win") if line.get("f1") == top else own)
-        cells += [_cell(line, "f1_null", "{:.2f}"), number(line["q"]) if pd.notna(line.get("q")) else "–"]
+        mine = above.loc[term].get(subject)
+        cells += [own, _cell(line, "f1_null", "{:.2f}"), number(line["q"]) if pd.notna(line.get("q")) else "–"]
+        text = f"{mine:.2f}" if pd.notna(mine) else "–"
+        cells.append((text, "win") if mine == top else text)
         for other in others:
-            value = f1.loc[term].get(other)
+            value = above.loc[term].get(other)
             text = f"{value:.2f}" if pd.notna(value) else "–"
             cells.append((text, "win") if value == top else text)
         lines.append(cells)
     feature = "Layer / feature" if _layered(found) else "Feature"
     names = ["Term", "Inst.", feature, "Prec.", "Recall", "Inst. recall", "F1 and interval", "Chance", "q"]
-    return page.table([*names, *[f"F1 {SHORT.get(other, other)}" for other in others]], lines)
+    names.append("Above chance")
+    return page.table([*names, *[f"Above: {SHORT.get(other, other)}" for other in others]], lines)
 
 
 def _cell(line: pd.Series, name: str, form: str) -> str:

@@ -61,7 +61,8 @@ def test_numbers_of_every_row_are_those_of_sklearn(here, found):
         recall = np.mean([active[rows].any() for rows in inside])
         assert row.n_instances == len(inside)
         assert row.instance_recall == pytest.approx(recall)
-        assert row.instance_f1 == pytest.approx(2 * row.precision * recall / (row.precision + recall))
+        both = row.precision + recall
+        assert row.instance_f1 == pytest.approx(2 * row.precision * recall / both if both else 0.0)
 
 
 def test_thresholds_and_pairs_are_chosen_on_train_and_valid(here, found):
@@ -76,9 +77,10 @@ def test_thresholds_and_pairs_are_chosen_on_train_and_valid(here, found):
             candidates = edges[f][np.isfinite(edges[f])]
             active = [here.dense[keep, f] > e for e in candidates]
             scores = [f1(a, positive[keep]) for a in active]
-            at = int(np.argmax(scores))
-            count, share = active[at].sum(), positive[keep].mean()
-            best[t, f] = scores[at] - 2 * count * share / (count + positive[keep].sum())
+            share, all_positive = positive[keep].mean(), positive[keep].sum()
+            above = [s - 2 * a.sum() * share / (a.sum() + all_positive) for s, a in zip(scores, active, strict=True)]
+            at = int(np.argmax(above))
+            best[t, f] = above[at] if scores[at] > 0 else -np.inf
             thresholds[f, f"term{t}"] = candidates[at], scores[at]
     wanted = {(int(f), f"term{t}") for t in range(len(best)) for f in np.argsort(-best[t])[:3] if best[t, f] > 0}
     wanted |= {(f, f"term{best[:, f].argmax()}") for f in range(m) if best[:, f].max() > 0}
