@@ -70,7 +70,7 @@ _ROWS = (
         "huggingface",
         6,
         256,
-        "1,024 bp",
+        "any length; sees 1,024 bp at a time",
         "single base",
         "BSD-3-Clause",
         "shipped",
