@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from bioterp import store
 from bioterp.adapters import Item, Source
 from bioterp.errors import InputError
 from bioterp.field import Field, FieldWriter
@@ -17,7 +18,7 @@ from bioterp.progress import track
 from bioterp.rows import Rows
 
 BATCH_CELLS = 16_384  # array cells a forward pass takes at once: small enough for the caches of a CPU
-SHARD_BYTES = 128 << 20  # of one layer, in memory before it is written
+SHARD_BYTES = 64 << 20  # of one layer, in memory before it is written
 
 
 def activations(
@@ -52,9 +53,11 @@ def activations(
     per_item = _cells_of_an_item(source)
     shard_items = max(1, SHARD_BYTES // (widest * itemsize * per_item))
     shards = -(-len(source) // shard_items)
+    # Of a folder only its name: what a result is does not depend on where its model lay, and folders are private.
+    shown = Path(model.name).name if Path(model.name).is_dir() else model.name
     writers = {}
     for layer in layers:
-        about = {"model": model.name, "model_hash": model.hash, "layer": str(layer), "module": names[layer]}
+        about = {"model": shown, "model_hash": model.hash, "layer": str(layer), "module": names[layer]}
         recipe = {**about, "source": source.recipe, "shard_items": shard_items}
         columns = _columns(model, layer)
         folder = Path(out) / f"layer={layer}"
@@ -63,14 +66,11 @@ def activations(
         todo = [layer for layer in layers if not writers[layer].done(shard)]
         if todo:
             hi = min((shard + 1) * shard_items, len(source))
-            rows, values = _run_shard(source.read(shard * shard_items, hi), model, todo, batch_cells)
+            room = (hi - shard * shard_items) * per_item
+            kept = {layer: _Kept(room, model.width(layer), dtype) for layer in todo}
+            rows = _run_shard(source.read(shard * shard_items, hi), model, kept, batch_cells)
             for layer in todo:
-                try:
-                    writers[layer].write(shard, rows, values.pop(layer))
-                except OverflowError as error:
-                    raise InputError(
-                        f"layer {layer}: an activation of {error}; use dtype bfloat16 or float32"
-                    ) from None
+                writers[layer].write(shard, rows, kept.pop(layer).whole())
     return {layer: writers[layer].finish(shards) for layer in layers}
 
 
@@ -85,21 +85,51 @@ def _columns(model: Any, layer: int | str) -> pd.DataFrame:
     return pd.DataFrame({"name": list(named) if named else [str(i) for i in range(width)]})
 
 
+class _Kept:
+    """The rows of one layer's shard as they come, in the type they are stored in and in one block of memory.
+
+    room: how many rows are expected; memory is only taken as they come, and a shard that has more moves house.
+    """
+
+    def __init__(self, room: int, width: int, dtype: str):
+        self.dtype, self.rows = dtype, 0
+        self.block: Array = np.empty((max(room, 1), width), "uint16" if dtype == "bfloat16" else dtype)
+
+    def add(self, values: Array) -> None:
+        """(k, width) float32 rows; OverflowError for one the type cannot hold."""
+        narrow = store.narrow(values, self.dtype)
+        end = self.rows + len(values)
+        if end > len(self.block):
+            larger = np.empty((2 * end, self.block.shape[1]), self.block.dtype)
+            larger[: self.rows] = self.block[: self.rows]
+            self.block = larger
+        self.block[self.rows : end] = narrow.bits if isinstance(narrow, store.BFloat16) else narrow
+        self.rows = end
+
+    def whole(self) -> Array | store.BFloat16:
+        """All rows, not copied."""
+        rows = self.block[: self.rows]
+        return store.BFloat16(rows) if self.dtype == "bfloat16" else rows
+
+
 def _run_shard(
-    items: Iterable[tuple[Item, Array, Grid]], model: Any, layers: list[int | str], batch_cells: int
-) -> tuple[Rows, dict[int | str, Array]]:
+    items: Iterable[tuple[Item, Array, Grid]], model: Any, kept: dict[int | str, _Kept], batch_cells: int
+) -> Rows:
+    """Run items through the model; their activations go to `kept`, what the rows are is returned."""
     records: list[dict[str, Any]] = []
     grids: list[Grid] = []
-    kept: dict[int | str, list[Array]] = {layer: [] for layer in layers}
     for group in _batches(items, batch_cells):
         batch = model.prepare([array for _, array, _ in group])
-        outputs = {layer: _numpy(values) for layer, values in model.run(batch, layers).items()}
+        outputs = {layer: _numpy(values) for layer, values in model.run(batch, list(kept)).items()}
         for i, (item, _, grid) in enumerate(group):
             cells, keep = core_cells(item, grid, batch.cells[i])
             records.append(item.record)
             grids.append(cells)
-            for layer in layers:
-                values = outputs[layer][i][keep]
+            # Nearly always a run of neighbours, which a slice reads without a copy.
+            run = len(keep) > 0 and keep[-1] - keep[0] + 1 == len(keep)
+            at = slice(int(keep[0]), int(keep[-1]) + 1) if run else keep
+            for layer, shelf in kept.items():
+                values = outputs[layer][i][at]
                 if not np.isfinite(values).all():
                     row, channel = np.argwhere(~np.isfinite(values))[0]
                     where = cells.take(np.array([row])).bounds[0].tolist() if cells.ndim == 1 else int(row)
@@ -107,11 +137,15 @@ def _run_shard(
                         f"layer {layer} of {model.name} gave {values[row, channel]} in item {item.record['item']}, "
                         f"cell {where}, channel {channel}; activations must be finite (try dtype float32)"
                     )
-                kept[layer].append(values)
+                try:
+                    shelf.add(values)
+                except OverflowError as error:
+                    raise InputError(
+                        f"layer {layer}: an activation of {error}; use dtype bfloat16 or float32"
+                    ) from None
     if not records:  # a shard of nothing but masked bases
-        empty = pd.DataFrame(columns=["item", "sample", "block", "split"])
-        return Rows.from_grids(empty, []), {layer: np.zeros((0, model.width(layer)), np.float32) for layer in layers}
-    return Rows.from_grids(pd.DataFrame(records), grids), {layer: np.concatenate(kept.pop(layer)) for layer in layers}
+        return Rows.from_grids(pd.DataFrame(columns=["item", "sample", "block", "split"]), [])
+    return Rows.from_grids(pd.DataFrame(records), grids)
 
 
 def _batches(items: Iterable[tuple[Item, Array, Grid]], cells: int) -> Iterable[list[tuple[Item, Array, Grid]]]:
@@ -147,9 +181,17 @@ def core_cells(item: Item, grid: Grid, cells: Grid) -> tuple[Grid, Array]:
         keep &= running[inside[:, 1]] == running[inside[:, 0]]
     at = np.flatnonzero(keep)
     taken = placed.take(at)
-    if placed.ndim == 1 and len(at):
+    if placed.ndim == 1 and len(at) and not _between(taken, low[0], high[0]):
         bounds = taken.bounds
         clipped = np.clip(bounds, low[0], high[0])
         if not np.array_equal(bounds, clipped):
             taken = Grid(placed.space, taken.shape, bounds=clipped, step=taken.step)
     return taken, at
+
+
+def _between(grid: Grid, low: float, high: float) -> bool:
+    """Whether regular cells all lie in [low, high): their two ends tell."""
+    if grid.affine is None:
+        return False
+    ends = grid.affine[0, 1], grid.affine[0, 1] + grid.affine[0, 0] * grid.size
+    return bool(min(ends) >= low and max(ends) <= high)

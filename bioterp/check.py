@@ -7,7 +7,7 @@ import shutil
 from collections.abc import Generator, Iterator
 from typing import Any
 
-from bioterp.config import Run, open_model, open_source
+from bioterp.config import Label, Run, check_paths, open_model, open_source
 from bioterp.errors import BioterpError
 
 Finding = tuple[str, str]  # ('ok' | 'warning' | 'problem', one line)
@@ -17,11 +17,15 @@ def findings(run: Run) -> Iterator[Finding]:
     """One finding per thing looked at; a problem means that the run would fail."""
     source = yield from _source(run)
     model = yield from _model(run)
+    try:
+        check_paths(run)
+    except BioterpError as error:
+        yield "problem", str(error)
     for name, spec in run.labels.items():
-        if spec.path is not None and not spec.path.is_file():
-            yield "problem", f"labels.{name}: there is no file {spec.path}"
-        elif spec.call is not None:
+        if spec.call is not None:
             yield from _importable("pyrodigal", "demo", f"labels.{name}: call")
+        elif source is not None and spec.path is not None and spec.path.is_file():
+            yield from _annotation(name, spec, source)
     if not run.labels:
         yield "problem", "labels names no annotation; give labels: {genes: annotation.gff.gz}"
     if "bigwig" in run.exports:
@@ -64,6 +68,25 @@ def _model(run: Run) -> Generator[Finding, None, Any]:
     except BioterpError as error:
         yield "problem", f"model: {error} (window + 2·halo)"
     return model
+
+
+def _annotation(name: str, spec: Label, source: Any) -> Iterator[Finding]:
+    """Whether an annotation speaks of the source's contigs, and stays within them."""
+    from bioterp.annotations import contigs, reading
+
+    try:
+        if reading.signals(spec.path):
+            return
+        spaces, other = list(source.spaces.values()), spec.options.get("contigs")
+        keep = {space.name for space in spaces} | {str(theirs) for theirs in (other or {}).values()}
+        features = contigs.rename(reading.read(spec.path, keep=keep), other)
+        _, _, warnings = contigs.match(features, spaces)
+    except BioterpError as error:
+        yield "problem", f"labels.{name}: {error}"
+        return
+    yield "ok", f"labels.{name}: {len(features.table):,} records on contigs of the source"
+    for line in warnings:
+        yield "warning", f"labels.{name}: {line}"
 
 
 def _disk(run: Run, source: Any, model: Any) -> Iterator[Finding]:

@@ -6,6 +6,7 @@ A user's error prints one sentence and exits with status 2; anything else is a b
 from __future__ import annotations
 
 import argparse
+import os
 import re
 import sys
 from collections.abc import Callable
@@ -44,18 +45,26 @@ def main(argv: list[str] | None = None) -> int:
         arguments = _parser().parse_args(words)
         progress.show(not arguments.quiet)
         verb: Verb = arguments.verb
-        return verb.run(arguments)
+        status = verb.run(arguments)
+        sys.stdout.flush()  # here, where a reader that has gone away is no error
+        return status
     except BioterpError as error:
         if "--debug" in words:
             raise
         print(f"bioterp: {error}", file=sys.stderr)
         return 2
+    except BrokenPipeError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # nothing is left to fail at exit
+        return 0
+    except OSError as error:  # no permission, no space, a folder where a file was wanted
+        if "--debug" in words or error.strerror is None:
+            raise
+        where = f"{error.filename}: " if error.filename else ""
+        print(f"bioterp: {where}{error.strerror}; mend that and run the same command again", file=sys.stderr)
+        return 2
     except KeyboardInterrupt:
         print("bioterp: stopped; the same command goes on from here", file=sys.stderr)
         return 130
-    except BrokenPipeError:
-        sys.stderr.close()
-        return 0
 
 
 def _parser() -> argparse.ArgumentParser:

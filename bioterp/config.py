@@ -7,6 +7,7 @@ rest of the program never meets a string where it wants a number. Paths are rela
 from __future__ import annotations
 
 import dataclasses
+import inspect
 import re
 import types
 import typing
@@ -16,7 +17,7 @@ from typing import Any
 
 import yaml
 
-from bioterp.errors import InputError, nearest
+from bioterp.errors import InputError, StoreError, nearest
 
 BASELINES = ("neurons", "pca", "random-directions", "random-weights", "composition")
 
@@ -68,6 +69,7 @@ class Label:
     path: Path | None = None
     call: str | None = None
     within: Path | dict[str, Any] | None = None
+    sequence: Path | None = None
     options: dict[str, Any] = field(default_factory=dict)
 
 
@@ -121,9 +123,44 @@ def parse(tree: Any, base: Path) -> Run:
     for name, label in run.labels.items():
         if (label.path is None) == (label.call is None):
             raise InputError(f"labels.{name} needs either a path (an annotation file) or call: genes")
+        _check_label(name, label)
     if not run.layers:
         raise InputError("layers names no layer; give block numbers or module names, e.g. layers: [2, 4]")
+    if not run.dictionary.seeds:
+        raise InputError("dictionary.seeds names no seed; give at least one, e.g. seeds: [0]")
+    folder = base / Path(run.model.name).expanduser()
+    if (folder / "config.json").is_file():
+        run = dataclasses.replace(run, model=dataclasses.replace(run.model, name=str(folder)))
     return run
+
+
+def _check_label(name: str, spec: Label) -> None:
+    """Options of a label are keywords of `bioterp.label`, and of `call_genes` where genes are called."""
+    from bioterp.annotations import call_genes, label
+
+    known = [*inspect.signature(label).parameters][2:]
+    if spec.call is not None:
+        known += [*inspect.signature(call_genes).parameters][1:]
+    for key in spec.options:
+        if key not in known:
+            raise InputError(f"unknown key {key!r} in labels.{name}; {nearest(key, ['path', 'call', *known])}")
+
+
+def check_paths(run: Run) -> None:
+    """Raise unless every annotation is there and `out` is free, or holds an earlier run."""
+    for name, spec in run.labels.items():
+        if spec.path is not None and not spec.path.is_file():
+            what = "is a folder" if spec.path.is_dir() else "does not exist"
+            raise InputError(f"labels.{name}: the annotation file {spec.path} {what}")
+    if run.out.exists() and not run.out.is_dir():
+        raise InputError(f"out: {run.out} is a file; give a folder")
+    inputs = [run.source.fasta, run.source.regions, *(spec.path for spec in run.labels.values())]
+    own = {path.name for path in inputs if path is not None and path.parent.resolve() == run.out.resolve()}
+    held = {path.name for path in run.out.iterdir() if path.name[0] != "."} - own if run.out.is_dir() else set()
+    if held and not held & {"activations", "labels", "dictionaries", "run.json"}:
+        raise StoreError(
+            f"out: {run.out} holds files that are no run of bioterp (such as {min(held)!r}); give a new folder"
+        )
 
 
 def _count(text: str) -> int:
@@ -232,5 +269,8 @@ def open_model(run: Run, random: bool = False) -> Any:
     from bioterp.models import load_model
 
     spec = run.model
+    weights: str | Path | None = spec.weights
+    if random or (spec.weights is not None and spec.weights.name == "random" and not spec.weights.exists()):
+        weights = "random"
     trust: dict[str, Any] = {"revision": spec.revision, "trust_remote_code": spec.trust_remote_code}
-    return load_model(spec.name, weights="random" if random else spec.weights, **trust, **spec.options)
+    return load_model(spec.name, weights=weights, **trust, **spec.options)

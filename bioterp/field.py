@@ -196,15 +196,16 @@ class FieldWriter:
 
     def finish(self, shards: int) -> Field:
         """Seal the folder: check that the cores tile, write the index, and open the Field."""
+        index = self.path / ".index"
         if not (self.path / "meta.json").exists():
             found = [store.read(self.path / SHARD.format(i)) for i in range(shards)]
             rows = Rows.concat([read_rows(shard) for shard in found])
             rows.check_tiling()
             meta = {"kind": self.kind, "shards": shards, "rows": rows.id, "recipe": self.recipe, "about": self.about}
-            index = self.path / ".index"
             store.write(index, tables={"columns": self.columns}, meta=meta)
             (index / "columns.parquet").replace(self.path / "columns.parquet")
             (index / "meta.json").replace(self.path / "meta.json")
+        if index.is_dir():  # also what a kill after the last step above left
             index.rmdir()
         return Field.open(self.path)
 

@@ -25,6 +25,7 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
+import pyarrow as pa
 
 from bioterp.errors import StoreError
 
@@ -77,6 +78,8 @@ def float32(values: Array | BFloat16) -> Array:
 
 def narrow(values: Array, dtype: str) -> Array | BFloat16:
     """Float32 values in a storage type; a value that does not fit is an OverflowError, never a silent inf."""
+    if str(values.dtype) == dtype:  # already in it: nothing can be lost
+        return values
     if dtype == "bfloat16":
         kept: Array | BFloat16 = BFloat16.of(values)
     else:
@@ -99,7 +102,10 @@ class Stored:
     tables: dict[str, Path] = field(default_factory=dict)
 
     def table(self, name: str) -> pd.DataFrame:
-        return pd.read_parquet(self.tables[name])
+        try:
+            return pd.read_parquet(self.tables[name])
+        except (pa.ArrowException, KeyError):
+            raise StoreError(f"{self.path} is damaged at {name}; delete that folder and run again") from None
 
     def array(self, name: str) -> Array:
         found = self.arrays[name]
@@ -184,6 +190,15 @@ def writing_file(path: str | Path) -> Iterator[Path]:
         _fsync(path.parent)
     finally:
         beside.unlink(missing_ok=True)
+
+
+def discard(path: str | Path) -> None:
+    """Remove a stored folder so that a kill at any moment leaves it whole or gone, never in part."""
+    path = Path(path)
+    if path.exists():
+        old = Path(tempfile.mkdtemp(prefix=f".{path.name}.old-", dir=path.parent))
+        path.replace(old / path.name)
+        shutil.rmtree(old)
 
 
 def clear_partials(folder: str | Path) -> None:

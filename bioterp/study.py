@@ -9,7 +9,6 @@ from __future__ import annotations
 import dataclasses
 import functools
 import json
-import shutil
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -20,15 +19,15 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from bioterp import baselines, store, tables
+from bioterp import __version__, baselines, store, tables
 from bioterp.activate import activations
 from bioterp.analyses.detection import detection
 from bioterp.analyses.enrichment import enrichment
 from bioterp.analyses.features import features
 from bioterp.analyses.readout import readout
 from bioterp.annotations import join, label
-from bioterp.config import Run, open_model, open_source
-from bioterp.dictionary import Dictionary
+from bioterp.config import Run, check_paths, open_model, open_source
+from bioterp.dictionary import Dictionary, Encoded
 from bioterp.errors import InputError
 from bioterp.export import export
 from bioterp.field import Field
@@ -37,6 +36,7 @@ from bioterp.report import report
 from bioterp.train import fit
 
 Frames = dict[str, pd.DataFrame]
+NO_LABELS = "labels names no annotation; give labels: {genes: annotation.gff.gz} or {genes: {call: genes}}"
 
 
 @dataclass(frozen=True)
@@ -55,8 +55,7 @@ class Study:
     def __init__(self, run: Run):
         self.run = run
         self.out = run.out
-        if self.out.exists() and not self.out.is_dir():
-            raise InputError(f"out: {self.out} is a file; give a folder")
+        check_paths(run)
         self.source = open_source(run)
         self.seconds: dict[str, float] = {}
 
@@ -77,25 +76,34 @@ class Study:
         with self._timed("labels"):
             for name, spec in self.run.labels.items():
                 folder = self.out / "labels" / f"rows={acts.rows.id[:12]}" / name
-                made_from = store.file_sha256(spec.path) if spec.path and spec.path.is_file() else spec.call
-                recipe = {"name": name, "from": made_from, "options": [spec.options, spec.within], "rows": acts.rows.id}
+                sources = [_content(one) for one in (spec.path, spec.call, spec.within, spec.sequence)]
+                recipe = {"name": name, "from": sources, "options": spec.options, "rows": acts.rows.id}
                 parts.append(self._stored_field(folder, recipe, functools.partial(self._label, acts, spec, name)))
+                for line in parts[-1].about.get("warnings", []):
+                    say(f"labels.{name}: {line}")
         if not parts:
-            raise InputError(
-                "labels names no annotation; give labels: {genes: annotation.gff.gz} or {genes: {call: genes}}"
-            )
-        return join(parts) if len(parts) > 1 else parts[0]
+            raise InputError(NO_LABELS)
+        if len(parts) == 1:
+            return parts[0]
+        joined = join(parts)
+        joined.about["recipe"] = store.digest([part.about["recipe"] for part in parts])
+        return joined
 
     def _label(self, acts: Field, spec: Any, name: str) -> Field:
         source: Any = spec.path
+        options = dict(spec.options)
+        sequence = spec.sequence
+        if sequence is None and "code" in options:  # a genetic code is checked against bases: the run's own
+            sequence = self.run.source.fasta
         if spec.call is not None:
             from bioterp.annotations.call import call_genes
 
             if spec.call != "genes":
                 raise InputError(f"labels.{name}.call: {spec.call!r} is not known; call: genes")
             say("calling genes")
-            source = call_genes(self.run.source.fasta)
-        return label(acts.rows, source, within=spec.within, **spec.options)
+            asked = {key: options.pop(key) for key in ("table", "rrna") if key in options}
+            source = call_genes(self.run.source.fasta, **asked)
+        return label(acts.rows, source, within=spec.within, sequence=sequence, **options)
 
     def fitted(self, acts: Field, layer: int | str, seed: int, random: bool = False) -> Dictionary:
         """The dictionary of a layer and seed, fitted unless it is there already."""
@@ -107,7 +115,7 @@ class Study:
             sae = Dictionary.load(folder / "dictionary")
             if sae.about.get("recipe") == recipe:
                 return sae
-            shutil.rmtree(folder)
+        store.discard(folder)
         with self._timed(f"fit {folder.parent.parent.name} layer {layer}"):
             made = fit(
                 acts.split("train"),
@@ -138,10 +146,11 @@ class Study:
     def analyse(self, codes: Field, truth: Field, path: Path) -> Frames:
         """The tables of one representation on one layer."""
         recipe = {
-            "codes": codes.about,
-            "truth": truth.columns.to_csv(),
+            "codes": [codes.about, codes.data.dictionary.id if isinstance(codes.data, Encoded) else None],
+            "truth": [truth.columns.to_csv(), truth.about.get("recipe")],
             "rows": truth.rows.id,
             "analyses": self.run.analyses,
+            "code": [__version__, tables.SCHEMA_VERSION],
         }
 
         def make() -> Frames:
@@ -179,6 +188,8 @@ class Study:
 
     def analyse_all(self) -> Found:
         """Activations, labels, dictionaries, baselines, tables; the tables are joined and written."""
+        if not self.run.labels:
+            raise InputError(NO_LABELS)
         store.clear_partials(self.out)
         fields = self.activate()
         truth = self.truth(next(iter(fields.values())))
@@ -226,6 +237,9 @@ class Study:
     def report_all(self, found: Found) -> Path:
         """run.json and report.html."""
         about = {"config": json.loads(json.dumps(dataclasses.asdict(self.run), default=_shown))}
+        about["config"]["model"]["name"] = (
+            _shown(Path(self.run.model.name)) if Path(self.run.model.name).is_dir() else self.run.model.name
+        )
         about |= {"quality": found.qualities, "rows": len(found.truth), "stages": self.seconds, **store.provenance()}
         sequence = {
             "file": self.source.path.name,
@@ -282,7 +296,7 @@ class Study:
             found = Field.open(folder)
             if found.about.get("recipe") == store.digest(recipe):
                 return found
-            shutil.rmtree(folder)
+        store.discard(folder)
         made = make()
         made.about["recipe"] = store.digest(recipe)
         return made.save(folder)
@@ -307,3 +321,8 @@ class Study:
 def _shown(value: Any) -> str:
     """A configuration value in run.json: of a path only its name, for reports travel and folders are private."""
     return value.name if isinstance(value, Path) else str(value)
+
+
+def _content(value: Any) -> Any:
+    """What a recipe remembers of a value: of a file its hash, so that an edited file is another."""
+    return store.file_sha256(value) if isinstance(value, Path) and value.is_file() else value

@@ -12,13 +12,13 @@ HEAD = """# Formats
 
 Made from the declarations in the code by `python docs/make_formats.py`.
 
-Coordinates are 0-based and half-open, in bp. Features are 0-based columns of the codes. A cell is active when its code
-is greater than the threshold, in raw code units. NaN is null. Parquet files carry `schema_version` in their metadata, TSV
-files in a JSON file beside them.
+Coordinates are 0-based and half-open, in bp. Features are 0-based columns of the codes. A cell is active when its
+code is greater than the threshold, in raw code units. NaN is null. Parquet files carry `schema_version` in their
+metadata, TSV files in a JSON file beside them.
 
 A result folder:
 
-    activations/layer=…/shard=…            Field(activation): arrays.safetensors, items.parquet, meta.json (SHA-256)
+    activations/layer=…/shard=…            Field(activation): arrays.safetensors, items.parquet, meta.json
     activations-random-weights/layer=…     the same network with random weights
     labels/rows=<id>/<name>/               Field(label): runs of rows with instance numbers
     dictionaries/<name>/layer=…/seed=…/    dictionary, codes, tables

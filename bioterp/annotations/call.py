@@ -6,6 +6,7 @@ Prodigal: Hyatt et al. 2010, doi 10.1186/1471-2105-11-119; pyrodigal: Larralde 2
 
 from __future__ import annotations
 
+import warnings
 from pathlib import Path
 from typing import Any
 
@@ -49,7 +50,9 @@ def _coding(sequence: dict[str, str], table: int | None) -> list[dict[str, Any]]
         bins = pyrodigal.MetagenomicBins([b for b in bins if b.training_info.translation_table == table])
     finder: Any = pyrodigal.GeneFinder() if long else pyrodigal.GeneFinder(meta=True, metagenomic_bins=bins)
     if long:
-        finder.train(*(bases for bases in sequence.values() if bases), translation_table=table or 11)
+        with warnings.catch_warnings():  # it prefers 100 kb, and Prodigal itself takes 20; the docstring says so
+            warnings.simplefilter("ignore", UserWarning)
+            finder.train(*(bases for bases in sequence.values() if bases), translation_table=table or 11)
     found = []
     for contig, bases in sequence.items():
         if not bases:

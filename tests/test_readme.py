@@ -1,0 +1,109 @@
+"""The README: its first Python example runs as it stands, its run file parses, and its commands exist."""
+
+from __future__ import annotations
+
+import gzip
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import pandas as pd
+import pytest
+import yaml
+
+from bioterp import cli, config, tables
+from tests.conftest import SHARED
+from tests.planted import genome, write_gff
+
+ROOT = Path(__file__).resolve().parent.parent
+PART = 41_000
+
+
+def blocks(language: str) -> list[str]:
+    """The fenced blocks of a language, in order."""
+    if not (ROOT / "README.md").is_file():
+        pytest.skip("there is no README.md yet")
+    return re.findall(rf"^```{language}\n(.*?)^```", (ROOT / "README.md").read_text(encoding="utf-8"), re.M | re.S)
+
+
+def stand_ins(folder: Path) -> None:
+    """ecoli.fna.gz and ecoli.gff.gz: the start of the real ones where they are, else a planted genome."""
+    real = SHARED / "genomics" / "bacteria"
+    if real.is_dir():
+        with gzip.open(real / "ecoli_k12_mg1655.fna.gz", "rt") as handle:
+            head, *lines = handle.read(PART + PART // 20).splitlines()
+        name, letters = head[1:].split()[0], "".join(lines)[:PART]
+        with gzip.open(real / "ecoli_k12_mg1655.gff.gz", "rt") as handle:
+            records = [line.rstrip("\n").split("\t") for line in handle if not line.startswith("#")]
+        kept = [r for r in records if len(r) == 9 and r[2] != "region" and int(r[4]) <= PART]
+        text = "\n".join(["##gff-version 3", *("\t".join(r) for r in kept)]) + "\n"
+        (folder / "ecoli.gff.gz").write_bytes(gzip.compress(text.encode(), mtime=0))
+    else:
+        sequences, genes = genome({"NC_1.1": PART})
+        ((name, letters),) = sequences.items()
+        write_gff(folder / "ecoli.gff.gz", genes, {name: PART})
+    assert len(letters) == PART
+    body = "\n".join(letters[i : i + 80] for i in range(0, PART, 80))
+    (folder / "ecoli.fna.gz").write_bytes(gzip.compress(f">{name} part\n{body}\n".encode(), mtime=0))
+
+
+@pytest.mark.slow
+def test_the_first_example_runs_unchanged(tmp_path: Path) -> None:
+    found = blocks("python")
+    if not found:
+        pytest.skip("README.md has no python block yet")
+    code = found[0]
+    if "bioterp/dna-small" in code and not list((ROOT / "bioterp/models/reference").glob("dna_small/*.safetensors")):
+        pytest.skip("the reference model the example names is not in this checkout")
+    stand_ins(tmp_path)
+    named = set(re.findall(r"""["']([\w.-]+\.(?:fna|fa|gff|gff3|bed)(?:\.gz)?)["']""", code))
+    assert named <= {"ecoli.fna.gz", "ecoli.gff.gz"}, "the example names a file this test does not make"
+    (tmp_path / "example.py").write_text(code)
+    command = [sys.executable, "-c", f"import sys; sys.path.insert(0, {str(ROOT)!r}); exec(open('example.py').read())"]
+    told = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, timeout=580)
+    assert told.returncode == 0, told.stderr[-3_000:]
+    assert "term" in told.stdout and "f1_null" in told.stdout
+    assert (tmp_path / "run" / "report.html").stat().st_size > 10_000
+    tracks = {p.name for p in (tmp_path / "run").rglob("*.bw")}
+    assert any(".plus." in name for name in tracks) and any(".minus." in name for name in tracks)
+
+
+def test_the_run_file_parses(tmp_path: Path) -> None:
+    found = blocks("yaml")
+    if not found:
+        pytest.skip("README.md has no yaml block yet")
+    run = config.parse(yaml.safe_load(found[0]), tmp_path)
+    assert run.source.fasta.name == "ecoli.fna.gz" and run.labels and run.layers
+
+
+def test_the_commands_exist() -> None:
+    shell = "\n".join(blocks("bash") + blocks("sh"))
+    assert re.search(r"^make demo\b", shell, re.M) and re.search(r"^make test\b", shell, re.M)
+    makefile = (ROOT / "Makefile").read_text()
+    for target in re.findall(r"^make (\w+)", shell, re.M):
+        assert re.search(rf"^{target}:", makefile, re.M), target
+    known = {verb.name for verb in cli.VERBS}
+    assert set(re.findall(r"^bioterp (\w+)", shell, re.M)) <= known
+
+
+def test_the_columns_the_example_prints_are_declared() -> None:
+    code = "\n".join(blocks("python")[:1])
+    shown = re.findall(r"found\[\[(.*?)\]\]", code)
+    names = {name for text in shown for name in re.findall(r'"(\w+)"', text)}
+    assert names <= {column.name for column in tables.columns("detection")}
+
+
+def test_links_lead_somewhere() -> None:
+    text = (ROOT / "README.md").read_text(encoding="utf-8") if (ROOT / "README.md").is_file() else ""
+    absent = [link for link in re.findall(r"\]\((?!https?:)([^)#]+)", text) if not (ROOT / link).exists()]
+    assert not absent, absent
+
+
+def test_the_stand_in_without_shared_data(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The planted genome fits its own annotation, so that the example can run where no real data are."""
+    monkeypatch.setattr("tests.test_readme.SHARED", tmp_path / "nowhere")
+    stand_ins(tmp_path)
+    with gzip.open(tmp_path / "ecoli.gff.gz", "rt") as handle:
+        table = pd.read_csv(handle, sep="\t", comment="#", header=None)
+    assert len(table) > 150 and table[4].max() <= PART and set(table[6]) == {"+", "-"}
