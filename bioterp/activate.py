@@ -1,4 +1,4 @@
-"""Where modality and model meet: one forward pass, many layers (floor 5)."""
+"""Where modality and model meet: one forward pass, many layers."""
 
 from __future__ import annotations
 
@@ -9,11 +9,11 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from bioterp import store
 from bioterp.adapters import Item, Source
+from bioterp.arrays import Array, BFloat16, narrow
 from bioterp.errors import InputError
 from bioterp.field import Field, FieldWriter
-from bioterp.grid import Array, Grid
+from bioterp.grid import Grid
 from bioterp.progress import track
 from bioterp.rows import Rows
 
@@ -97,19 +97,19 @@ class _Kept:
 
     def add(self, values: Array) -> None:
         """(k, width) float32 rows; OverflowError for one the type cannot hold."""
-        narrow = store.narrow(values, self.dtype)
+        kept = narrow(values, self.dtype)
         end = self.rows + len(values)
         if end > len(self.block):
             larger = np.empty((2 * end, self.block.shape[1]), self.block.dtype)
             larger[: self.rows] = self.block[: self.rows]
             self.block = larger
-        self.block[self.rows : end] = narrow.bits if isinstance(narrow, store.BFloat16) else narrow
+        self.block[self.rows : end] = kept.bits if isinstance(kept, BFloat16) else kept
         self.rows = end
 
-    def whole(self) -> Array | store.BFloat16:
+    def whole(self) -> Array | BFloat16:
         """All rows, not copied."""
         rows = self.block[: self.rows]
-        return store.BFloat16(rows) if self.dtype == "bfloat16" else rows
+        return BFloat16(rows) if self.dtype == "bfloat16" else rows
 
 
 def _run_shard(

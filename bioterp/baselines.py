@@ -1,4 +1,4 @@
-"""What a feature must beat, in the same form and on the same rows (floor 5).
+"""What a feature must beat, in the same form and on the same rows.
 
 neurons             every channel in both directions, about its mean
 pca                 every principal direction, both ways
@@ -18,10 +18,10 @@ import numpy as np
 import pandas as pd
 import scipy.sparse
 
+from bioterp.arrays import Array
 from bioterp.dictionary import Dictionary
 from bioterp.errors import InputError
 from bioterp.field import Field
-from bioterp.grid import Array
 from bioterp.rows import Rows
 from bioterp.sequence import MASKED, Sequences, reverse_complement
 

@@ -1,4 +1,4 @@
-"""What can be known before an hour is spent (floor 7): paths, names, splits, labels, model, disk."""
+"""What can be known before an hour is spent: paths, names, splits, labels, model, disk."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The command line (floor 8): one record per verb.
+"""The command line: one record per verb.
 
 A user's error prints one sentence and exits with status 2; anything else is a bug and shows its traceback.
 """

@@ -1,4 +1,4 @@
-"""A run as one tree of typed records, read from `run.yaml` (floor 6).
+"""A run as one tree of typed records, read from `run.yaml`.
 
 Unknown keys are refused with the nearest known one; every value is checked for its type here, so that the
 rest of the program never meets a string where it wants a number. Paths are relative to the file they stand in.

@@ -1,4 +1,4 @@
-"""`bioterp demo dna`: a real genome, genes called on the spot, the reference model (floor 7)."""
+"""`bioterp demo dna`: a real genome, genes called on the spot, the reference model."""
 
 from __future__ import annotations
 

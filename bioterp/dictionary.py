@@ -1,4 +1,4 @@
-"""`Dictionary`: a frozen, small, callable sparse autoencoder, or a baseline in its form (floor 4).
+"""`Dictionary`: a frozen, small, callable sparse autoencoder, or a baseline in its form.
 
 With x an activation in model units, μ the mean and s the scale of the data it was fitted on,
 
@@ -22,9 +22,9 @@ import scipy.sparse
 import torch
 
 from bioterp import store
+from bioterp.arrays import Array
 from bioterp.errors import AlignmentError, InputError, StoreError
 from bioterp.field import Field, FieldWriter
-from bioterp.grid import Array
 from bioterp.progress import track
 from bioterp.values import Values
 

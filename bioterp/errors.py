@@ -1,4 +1,4 @@
-"""Every error bioterp raises on purpose (floor 0).
+"""Every error bioterp raises on purpose.
 
     BioterpError
     ├── InputError       what the user gave cannot be used: a file, a name, an option, a value

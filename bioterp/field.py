@@ -1,4 +1,4 @@
-"""A value per cell per column: `Field` (floor 3).
+"""A value per cell per column: `Field`.
 
 One class holds activations (dense), codes (sparse) and labels (intervals); one save, one split, one
 alignment check. What differs is the container behind `read(lo, hi)`:
@@ -20,8 +20,9 @@ import numpy as np
 import pandas as pd
 
 from bioterp import store
+from bioterp.arrays import Array, BFloat16
 from bioterp.errors import AlignmentError, InputError, StoreError, nearest
-from bioterp.grid import Array, Space
+from bioterp.grid import Space
 from bioterp.rows import Rows
 from bioterp.values import Dense, Parts, Selection, Sparse, Values, of_arrays, to_arrays
 
@@ -139,7 +140,7 @@ def wrap(values: Any) -> Values:
     """A container around a numpy array, a bfloat16 array or a scipy CSR matrix; a container is left as it is."""
     if hasattr(values, "read") and hasattr(values, "shape"):
         return cast(Values, values)
-    if isinstance(values, store.BFloat16):
+    if isinstance(values, BFloat16):
         return Dense(values)
     if hasattr(values, "indptr"):
         matrix = values.tocsr()

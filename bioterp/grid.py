@@ -1,4 +1,4 @@
-"""Where cells are: `Grid`, the lattice of one item (floor 1).
+"""Where cells are: `Grid`, the lattice of one item.
 
 Coordinates are 0-based and half-open in base pairs, or millimetres RAS+. An affine here takes cell
 *edges* in index units to coordinates, so cell i of a one-dimensional grid covers [a·i + b, a·(i+1) + b).
@@ -14,9 +14,8 @@ from typing import Any
 
 import numpy as np
 
+from bioterp.arrays import Array
 from bioterp.errors import InputError
-
-Array = np.ndarray[Any, Any]
 
 
 @dataclass(frozen=True)

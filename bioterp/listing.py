@@ -1,4 +1,4 @@
-"""`bioterp list`: what is known, as text (floor 7). Reads pure data; loads no model library."""
+"""`bioterp list`: what is known, as text. Reads pure data; loads no model library."""
 
 from __future__ import annotations
 

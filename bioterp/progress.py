@@ -1,4 +1,4 @@
-"""Progress bars for long work (floor 1). Silent in Python unless asked; the command line switches them on."""
+"""Progress bars for long work. Silent in Python unless asked; the command line switches them on."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What the rows of a Field are: `Rows`, the lattices of many items held as columns (floor 2)."""
+"""What the rows of a Field are: `Rows`, the lattices of many items held as columns."""
 
 from __future__ import annotations
 
@@ -9,8 +9,9 @@ from collections.abc import Iterator, Sequence
 import numpy as np
 import pandas as pd
 
+from bioterp.arrays import Array
 from bioterp.errors import AlignmentError, InputError
-from bioterp.grid import Array, Grid, Space
+from bioterp.grid import Grid, Space
 
 KEYS = ("item", "sample", "block", "split")
 SPLITS = ("train", "valid", "test")

@@ -1,4 +1,4 @@
-"""FASTA and GenBank files as memory-mapped base codes (floor 1).
+"""FASTA and GenBank files as memory-mapped base codes.
 
 The file is read once, front to back, and its bases are spilled as one byte each (A=0 C=1 G=2 T=3, 4 = masked:
 N, any IUPAC ambiguity code, or a gap) to an unnamed temporary file that is memory-mapped. So memory does not grow
@@ -17,8 +17,8 @@ from typing import IO, Any
 
 import numpy as np
 
+from bioterp.arrays import Array
 from bioterp.errors import InputError, missing_package
-from bioterp.grid import Array
 
 MASKED = 4
 _BAD, _SKIP = 255, 254

@@ -1,4 +1,4 @@
-"""One `run.yaml` from end to end, in this process (floor 7).
+"""One `run.yaml` from end to end, in this process.
 
 Every stage writes under `out` with its recipe and is skipped when it is already there, so the same command resumes. A
 folder made with other settings is refused by the store, except labels and tables, which are cheap and made anew.

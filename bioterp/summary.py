@@ -1,4 +1,4 @@
-"""What a run found, in a few lines on the screen (floor 7)."""
+"""What a run found, in a few lines on the screen."""
 
 from __future__ import annotations
 

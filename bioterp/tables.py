@@ -1,4 +1,4 @@
-"""Declared columns of every result (floor 4).
+"""Declared columns of every result.
 
 Every table begins with what was tested (`dictionary`, `seed`, `representation`), then its key. Columns are
 float64, int32, bool or string; NaN (in a string column: None) is null. A table on disk says its name and

@@ -1,4 +1,4 @@
-"""Fitting a Dictionary (floor 5).
+"""Fitting a Dictionary.
 
 TopK (Gao et al. 2024) and BatchTopK (Bussmann et al. 2024) sparse autoencoders. The only dense product of a step is
 the encoder's; decoder and both weight gradients go through the k active codes per row. Inputs are centred and scaled to

@@ -1,4 +1,4 @@
-"""The containers a Field keeps its values in (floor 2). All answer `shape` and `read(lo, hi)`."""
+"""The containers a Field keeps its values in. All answer `shape` and `read(lo, hi)`."""
 
 from __future__ import annotations
 
@@ -11,8 +11,8 @@ import pandas as pd
 import scipy.sparse
 
 from bioterp import store
+from bioterp.arrays import Array, BFloat16, float32, narrow
 from bioterp.errors import StoreError
-from bioterp.grid import Array
 
 UNKNOWN = -1
 
@@ -30,7 +30,7 @@ class Values(Protocol):
 class Dense:
     """(rows, c) numbers in any stored type, perhaps memory-mapped."""
 
-    array: Array | store.BFloat16
+    array: Array | BFloat16
 
     @property
     def shape(self) -> tuple[int, int]:
@@ -38,7 +38,7 @@ class Dense:
         return int(rows), int(columns)
 
     def read(self, lo: int, hi: int) -> Array:
-        return store.float32(self.array[lo:hi])
+        return float32(self.array[lo:hi])
 
 
 @dataclass(frozen=True)
@@ -47,7 +47,7 @@ class Sparse:
 
     indptr: Array
     indices: Array
-    data: Array | store.BFloat16
+    data: Array | BFloat16
     columns: int
 
     @property
@@ -57,7 +57,7 @@ class Sparse:
     def read(self, lo: int, hi: int) -> scipy.sparse.csr_matrix:
         indptr = np.asarray(self.indptr[lo : hi + 1])
         cut = slice(int(indptr[0]), int(indptr[-1]))
-        parts = store.float32(self.data[cut]), np.asarray(self.indices[cut]), indptr - indptr[0]
+        parts = float32(self.data[cut]), np.asarray(self.indices[cut]), indptr - indptr[0]
         matrix = scipy.sparse.csr_matrix((hi - lo, self.columns), dtype=np.float32)
         # Set directly: the constructor would check, and copy, what we wrote ourselves.
         matrix.data, matrix.indices, matrix.indptr = parts
@@ -219,11 +219,11 @@ def to_arrays(values: Any, dtype: str) -> tuple[dict[str, Any], dict[str, pd.Dat
     """A container as named arrays and tables for the store, and the container's name."""
     if isinstance(values, Dense):
         array = values.array
-        kept = array if isinstance(array, store.BFloat16) else store.narrow(np.asarray(array), dtype)
+        kept = array if isinstance(array, BFloat16) else narrow(np.asarray(array), dtype)
         return {"values": kept}, {}, "dense"
     if isinstance(values, Sparse):
         small = np.asarray(values.indices, np.int32)
-        data = values.data if isinstance(values.data, store.BFloat16) else store.narrow(np.asarray(values.data), dtype)
+        data = values.data if isinstance(values.data, BFloat16) else narrow(np.asarray(values.data), dtype)
         return {"indptr": np.asarray(values.indptr, np.int64), "indices": small, "data": data}, {}, "csr"
     if isinstance(values, Intervals):
         names = ("term", "instance", "start", "stop")

@@ -9,11 +9,11 @@ import scipy.sparse
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from bioterp.arrays import BFloat16
 from bioterp.errors import AlignmentError, InputError, StoreError
 from bioterp.field import Field, FieldWriter
 from bioterp.grid import Grid, Space
 from bioterp.rows import Rows
-from bioterp.store import BFloat16
 from bioterp.values import Dense, Intervals, Parts, Selection
 
 LENGTHS = (11, 1, 8, 5, 13)

@@ -19,9 +19,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
-from bioterp import store
+from bioterp import arrays, store
+from bioterp.arrays import BFloat16
 from bioterp.errors import StoreError
-from bioterp.store import BFloat16
 
 FLOATS = hnp.arrays(np.float32, st.integers(1, 23), elements=st.floats(width=32, allow_nan=True, allow_infinity=True))
 
@@ -46,11 +46,11 @@ def test_bfloat16_over_every_exponent():
 @pytest.mark.parametrize(("dtype", "largest"), [("float16", 65504.0), ("bfloat16", 3.3895314e38)])
 def test_overflow_is_an_error_and_infinity_is_not(dtype, largest):
     fine = np.array([largest, -largest, np.inf, np.nan], np.float32)
-    np.testing.assert_array_equal(store.float32(store.narrow(fine, dtype)), fine)
+    np.testing.assert_array_equal(arrays.float32(arrays.narrow(fine, dtype)), fine)
     with pytest.raises(OverflowError, match=dtype):
-        store.narrow(np.array([1.0, np.nextafter(np.float32(largest), np.float32(np.inf)) * np.float32(1.002)]), dtype)
+        arrays.narrow(np.array([1.0, np.nextafter(np.float32(largest), np.float32(np.inf)) * np.float32(1.002)]), dtype)
     with pytest.raises(OverflowError):
-        store.narrow(np.float32([[2.0, 3.4e38]]), dtype)
+        arrays.narrow(np.float32([[2.0, 3.4e38]]), dtype)
 
 
 ARRAYS = {
@@ -66,7 +66,7 @@ ARRAYS = {
 
 def test_safetensors_package_reads_ours(tmp_path):
     file = tmp_path / "a.safetensors"
-    store.write_safetensors(file, {**ARRAYS, "half": BFloat16.of(ARRAYS["f32"])})
+    arrays.write_safetensors(file, {**ARRAYS, "half": BFloat16.of(ARRAYS["f32"])})
     theirs = safetensors.torch.load_file(file)
     for name, array in ARRAYS.items():
         np.testing.assert_array_equal(theirs[name].numpy(), array)
@@ -80,7 +80,7 @@ def test_we_read_the_safetensors_package(tmp_path):
     tensors = {name: torch.from_numpy(np.array(array)) for name, array in ARRAYS.items()}
     tensors["half"] = torch.linspace(-2, 9, 13).to(torch.bfloat16)
     safetensors.torch.save_file(tensors, file, {"made": "elsewhere"})
-    ours = store.read_safetensors(file)
+    ours = arrays.read_safetensors(file)
     for name, array in ARRAYS.items():
         np.testing.assert_array_equal(ours[name], array)
     assert isinstance(ours["half"], BFloat16)
@@ -96,14 +96,14 @@ def test_a_damaged_file_is_refused_or_reads_within_its_bounds(tmp_path_factory, 
     if data.draw(st.booleans()):
         file.write_bytes(whole[: data.draw(st.integers(0, len(whole) - 1))])
         with pytest.raises(StoreError):
-            store.read_safetensors(file)
+            arrays.read_safetensors(file)
         return
     header = 8 + int.from_bytes(whole[:8], "little")
     at, bit = data.draw(st.integers(0, header - 1)), data.draw(st.integers(0, 7))
     file.write_bytes(whole[:at] + bytes([whole[at] ^ (1 << bit)]) + whole[at + 1 :])
     try:
-        for array in store.read_safetensors(file).values():
-            np.asarray(store.float32(array)).sum()
+        for array in arrays.read_safetensors(file).values():
+            np.asarray(arrays.float32(array)).sum()
     except StoreError:
         pass  # the flip was noticed; a flip in a name or a shape that still fits is not noticeable here
 
@@ -177,7 +177,7 @@ def test_kill_while_writing_leaves_nothing_half(tmp_path, exists):
         make(target)
     script = f"""
         import time
-        from bioterp import store
+        from bioterp import arrays, store
         with store.writing_folder({str(target)!r}) as beside:
             (beside / "arrays.safetensors").write_bytes(b"half")
             with store.writing_file({str(tmp_path / "track.bw")!r}) as file:

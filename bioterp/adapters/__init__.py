@@ -8,7 +8,8 @@ from typing import Any, Protocol
 
 import pandas as pd
 
-from bioterp.grid import Array, Grid
+from bioterp.arrays import Array
+from bioterp.grid import Grid
 
 
 @dataclass(frozen=True)

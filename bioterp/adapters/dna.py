@@ -1,4 +1,4 @@
-"""DNA sequences as windows with halos (floor 4).
+"""DNA sequences as windows with halos.
 
 Every contig is cut into blocks, the unit that is never divided between splits, and every block into windows. A
 window is read with a halo of context on both sides that gives no rows. Windows at a contig's end are moved, not
@@ -17,8 +17,9 @@ import pandas as pd
 
 from bioterp import store
 from bioterp.adapters import Item
+from bioterp.arrays import Array
 from bioterp.errors import InputError
-from bioterp.grid import Array, Grid, Space
+from bioterp.grid import Grid, Space
 from bioterp.rows import SPLITS, split_of
 from bioterp.sequence import MASKED, Sequences, open_text, reverse_complement
 

@@ -14,9 +14,9 @@ from bioterp.analyses.edges import bin_edges, sample_active
 from bioterp.analyses.parts import Part
 from bioterp.analyses.runs import plan
 from bioterp.analyses.shifts import Ring
+from bioterp.arrays import Array
 from bioterp.errors import InputError
 from bioterp.field import Field
-from bioterp.grid import Array
 from bioterp.rows import Rows
 from bioterp.values import Intervals
 

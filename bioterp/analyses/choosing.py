@@ -8,7 +8,7 @@ import numpy as np
 
 from bioterp.analyses import scoring
 from bioterp.analyses.counting import Counts
-from bioterp.grid import Array
+from bioterp.arrays import Array
 from bioterp.tables import NO_FEATURE
 
 SELECT, TEST = 0, 1

@@ -22,7 +22,7 @@ import numpy as np
 import scipy.sparse
 
 from bioterp.analyses.runs import Pieces, Plan
-from bioterp.grid import Array
+from bioterp.arrays import Array
 
 BINS = 32
 BATCH = 65_536

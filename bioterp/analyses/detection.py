@@ -19,9 +19,9 @@ from bioterp.analyses.counting import Counts
 from bioterp.analyses.jackknife import jackknife
 from bioterp.analyses.parts import Part, Table, Tabulator, Term, active_rows, term_on
 from bioterp.analyses.shifts import Ring, Side, f1_null, recall_null
+from bioterp.arrays import Array
 from bioterp.errors import InputError
 from bioterp.field import Field
-from bioterp.grid import Array
 from bioterp.values import Intervals
 
 ABOUT = Analysis(

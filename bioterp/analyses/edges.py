@@ -8,7 +8,7 @@ import numba
 import numpy as np
 
 from bioterp.analyses.counting import BINS, Read, stream
-from bioterp.grid import Array
+from bioterp.arrays import Array
 
 
 def levels(bins: int = BINS) -> Array:

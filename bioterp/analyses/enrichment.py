@@ -12,9 +12,9 @@ from bioterp.analyses import Analysis
 from bioterp.analyses.alignment import checked_labels, guarded, part_of
 from bioterp.analyses.jackknife import jackknife
 from bioterp.analyses.parts import Table, Tabulator, active_rows, term_on
+from bioterp.arrays import Array
 from bioterp.errors import InputError, nearest
 from bioterp.field import Field
-from bioterp.grid import Array
 
 ABOUT = Analysis(
     name="enrichment",

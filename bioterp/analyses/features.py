@@ -11,8 +11,8 @@ from bioterp.analyses import Analysis
 from bioterp.analyses.alignment import guarded
 from bioterp.analyses.counting import BATCH
 from bioterp.analyses.edges import sample_active
+from bioterp.arrays import Array
 from bioterp.field import Field
-from bioterp.grid import Array
 
 ABOUT = Analysis(
     name="features",

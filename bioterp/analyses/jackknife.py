@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 import scipy.stats
 
-from bioterp.grid import Array
+from bioterp.arrays import Array
 
 MIN_BLOCKS = 4
 

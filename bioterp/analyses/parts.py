@@ -13,7 +13,7 @@ import numpy as np
 
 from bioterp.analyses.counting import BATCH, Read, stream
 from bioterp.analyses.runs import cut, difference
-from bioterp.grid import Array
+from bioterp.arrays import Array
 from bioterp.values import UNKNOWN, Intervals
 
 ENTRIES = 40_000_000  # active codes held at once: 8 bytes each

@@ -13,9 +13,9 @@ from bioterp.analyses.alignment import checked_labels, part_of
 from bioterp.analyses.jackknife import spread
 from bioterp.analyses.parts import Part, term_on
 from bioterp.analyses.ranking import Ranked, area, precision_area
+from bioterp.arrays import Array
 from bioterp.errors import InputError
 from bioterp.field import Field
-from bioterp.grid import Array
 from bioterp.values import Intervals
 
 ABOUT = Analysis(

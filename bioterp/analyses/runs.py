@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from bioterp.grid import Array
+from bioterp.arrays import Array
 from bioterp.values import UNKNOWN, Intervals
 
 

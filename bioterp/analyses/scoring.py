@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from bioterp.analyses.counting import Counts
-from bioterp.grid import Array
+from bioterp.arrays import Array
 
 
 @dataclass(frozen=True)

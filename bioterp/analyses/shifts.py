@@ -14,7 +14,7 @@ import numba
 import numpy as np
 import scipy.fft
 
-from bioterp.grid import Array
+from bioterp.arrays import Array
 
 SPACED = 63  # evenly spaced shifts for the mean instance recall
 RUN_COST = 0.2  # a pair of runs against a slot of the transform, in time measured

@@ -1,4 +1,4 @@
-"""Ground truth on given rows: `label`, `spans`, `join`, `call_genes` (floor 4; knows no model).
+"""Ground truth on given rows: `label`, `spans`, `join`, `call_genes` (knows no model).
 
     truth = label(acts.rows, "ecoli.gff.gz")                           every type and derived term, both strands
     truth = label(acts.rows, "x.vcf.gz", by="CLNSIG")                  a term per ClinVar significance

@@ -13,7 +13,7 @@ import numpy as np
 import pandas as pd
 
 from bioterp.annotations.features import Features, values_of
-from bioterp.grid import Array
+from bioterp.arrays import Array
 
 GENE = re.compile(r"^(gene|pseudogene|.*_gene)$")
 

@@ -11,9 +11,9 @@ import pandas as pd
 from bioterp.annotations.features import Contig
 from bioterp.annotations.lattice import Lattice
 from bioterp.annotations.paint import Targets, merge, paint
+from bioterp.arrays import Array
 from bioterp.errors import InputError
 from bioterp.field import Field
-from bioterp.grid import Array
 from bioterp.rows import Rows
 from bioterp.values import Intervals
 

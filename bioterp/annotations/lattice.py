@@ -12,8 +12,8 @@ from dataclasses import dataclass
 import numpy as np
 import pandas as pd
 
+from bioterp.arrays import Array
 from bioterp.errors import InputError
-from bioterp.grid import Array
 from bioterp.rows import Rows
 
 GROUP = 1 << 42  # coordinates stay below this, so (group, coordinate) is one sortable integer

@@ -15,7 +15,7 @@ import numpy as np
 import pandas as pd
 
 from bioterp.annotations.lattice import Lattice, Touch
-from bioterp.grid import Array
+from bioterp.arrays import Array
 from bioterp.values import NO_INSTANCES, UNKNOWN, Intervals
 
 

@@ -16,9 +16,9 @@ import pandas as pd
 from bioterp.annotations import contigs as names
 from bioterp.annotations.features import Contig, Features, table_of
 from bioterp.annotations.lattice import Lattice
+from bioterp.arrays import Array
 from bioterp.errors import InputError, missing_package
 from bioterp.field import Field
-from bioterp.grid import Array
 from bioterp.rows import Rows
 
 

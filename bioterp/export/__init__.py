@@ -1,4 +1,4 @@
-"""Results in the formats other tools open: `export` (floor 5).
+"""Results in the formats other tools open: `export`.
 
 A track format (bigWig, bedGraph, BED) gives one file per feature, and per strand where the format has no
 strand of its own; `h5ad` gives one AnnData of blocks or regions × features; `tsv` and `parquet` write

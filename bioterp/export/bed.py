@@ -11,12 +11,12 @@ from tempfile import TemporaryDirectory
 import numpy as np
 import pandas as pd
 
+from bioterp.arrays import Array
 from bioterp.errors import InputError
 from bioterp.export import safe, stems
 from bioterp.export.tracks import AT_ONCE, STRANDS, CoordinateOrder
 from bioterp.export.var import best_rows
 from bioterp.field import Field
-from bioterp.grid import Array
 from bioterp.store import writing_file
 
 # Okabe–Ito blue and vermillion: told apart by everyone.

@@ -12,12 +12,12 @@ import numpy as np
 import pandas as pd
 import scipy.sparse
 
+from bioterp.arrays import Array
 from bioterp.errors import InputError
 from bioterp.export import stems
 from bioterp.export.tracks import dense
 from bioterp.export.var import best_rows
 from bioterp.field import Field
-from bioterp.grid import Array
 from bioterp.rows import Rows
 from bioterp.store import provenance, writing_file
 from bioterp.values import Intervals

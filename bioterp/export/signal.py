@@ -8,11 +8,11 @@ from pathlib import Path
 
 import numpy as np
 
+from bioterp.arrays import Array
 from bioterp.errors import InputError, missing_package
 from bioterp.export import safe, stems
 from bioterp.export.tracks import AT_ONCE, STRANDS, CoordinateOrder, merged
 from bioterp.field import Field
-from bioterp.grid import Array
 from bioterp.store import writing_file
 
 SUFFIX = {"bigwig": "bw", "bedgraph": "bedgraph"}

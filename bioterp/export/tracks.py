@@ -9,9 +9,9 @@ from typing import Any
 
 import numpy as np
 
+from bioterp.arrays import Array
 from bioterp.errors import AlignmentError, InputError
 from bioterp.field import Field
-from bioterp.grid import Array
 from bioterp.rows import Rows
 from bioterp.values import Intervals, Selection
 

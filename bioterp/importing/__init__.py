@@ -1,4 +1,4 @@
-"""Bring your own activations: what another tool computed becomes a Field (floor 5).
+"""Bring your own activations: what another tool computed becomes a Field.
 
     acts = bt.import_activations("evo2_layer20/", "windows.tsv", lengths="ecoli.fna.fai")
 
@@ -16,9 +16,9 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from bioterp.arrays import Array
 from bioterp.errors import InputError
 from bioterp.field import Field, FieldWriter
-from bioterp.grid import Array
 from bioterp.importing.coordinates import read_coordinates, read_lengths, rows_of
 from bioterp.importing.shards import FORMATS, Shard, open_shards
 from bioterp.progress import track

@@ -8,8 +8,9 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
+from bioterp.arrays import Array
 from bioterp.errors import AlignmentError, InputError, nearest
-from bioterp.grid import Array, Grid, Space
+from bioterp.grid import Grid, Space
 from bioterp.rows import SPLITS, Rows, split_of
 
 ALIASES = {"#contig": "contig", "chrom": "contig", "#chrom": "contig", "chr": "contig", "chromosome": "contig",

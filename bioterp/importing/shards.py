@@ -24,9 +24,8 @@ from typing import Any
 
 import numpy as np
 
+from bioterp.arrays import Array, BFloat16, read_safetensors
 from bioterp.errors import InputError, StoreError, nearest
-from bioterp.grid import Array
-from bioterp.store import BFloat16, read_safetensors
 from bioterp.values import Dense, Values
 
 FORMATS = {

@@ -15,8 +15,9 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from bioterp.arrays import Array
 from bioterp.errors import InputError, nearest
-from bioterp.grid import Array, Grid, Space
+from bioterp.grid import Grid, Space
 from bioterp.models.hooks import Edit, run_hooked
 from bioterp.models.layouts import Layout
 from bioterp.models.weights import tensor_hash

@@ -11,8 +11,9 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from bioterp.arrays import Array
 from bioterp.errors import InputError, nearest
-from bioterp.grid import Array, Grid
+from bioterp.grid import Grid
 from bioterp.models.base import INDEX, Batch, Model, Part
 from bioterp.models.blocks import find_blocks
 from bioterp.models.layouts import ConvLayout

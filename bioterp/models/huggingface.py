@@ -17,8 +17,8 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from bioterp.arrays import Array
 from bioterp.errors import InputError, missing_package
-from bioterp.grid import Array
 from bioterp.models.base import Batch, Model, Part
 from bioterp.models.blocks import find_blocks
 from bioterp.models.layouts import TokenLayout

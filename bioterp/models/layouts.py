@@ -13,8 +13,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from bioterp.arrays import Array
 from bioterp.errors import InputError
-from bioterp.grid import Array
 
 Back = Callable[[Tensor], Tensor]
 

@@ -24,8 +24,9 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from bioterp.arrays import Array
 from bioterp.errors import InputError
-from bioterp.grid import Array, Grid
+from bioterp.grid import Grid
 from bioterp.models.base import INDEX, Batch, Model, Part
 from bioterp.models.layouts import ConvLayout
 from bioterp.models.weights import fill, read_weights, seeded

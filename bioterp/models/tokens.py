@@ -21,8 +21,9 @@ from typing import Any
 
 import numpy as np
 
+from bioterp.arrays import Array
 from bioterp.errors import InputError
-from bioterp.grid import Array, Grid
+from bioterp.grid import Grid
 from bioterp.models.base import INDEX, MASKED
 
 LETTERS = "ACGTN"

@@ -1,4 +1,4 @@
-"""`report.html`: what was run, what the features mean, and how sure we are, on one page (floor 6).
+"""`report.html`: what was run, what the features mean, and how sure we are, on one page.
 
 The file stands alone: styles inline, pictures as data: URIs, no scripts, no links out; every text is escaped.
 """
@@ -13,9 +13,9 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from bioterp.arrays import Array
 from bioterp.errors import InputError, nearest
 from bioterp.field import Field
-from bioterp.grid import Array
 from bioterp.store import provenance, writing_file
 
 MOST_SENTENCES = 20

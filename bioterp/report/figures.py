@@ -13,7 +13,7 @@ import pandas as pd
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 
-from bioterp.grid import Array
+from bioterp.arrays import Array
 from bioterp.report.best import excess, name_of, order_of, terms_of
 
 INK, SOFT, LINE = "#1d232b", "#5b6570", "#dfe3e8"
