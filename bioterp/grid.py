@@ -141,10 +141,15 @@ class Grid:
             points = low + (points - low) % self.space.length
         if self._bounds is not None:
             return self._locate_irregular(points[:, 0])
-        inverse = np.linalg.inv(self._regular())
-        at = points @ inverse[:-1, :-1].T + inverse[:-1, -1]
-        # [start, end) in coordinates: on the minus strand the closed edge is the cell's far index edge.
-        index = (np.ceil(at) - 1 if self.step < 0 else np.floor(at)).astype(np.int64)
+        affine = self._regular()
+        if self.ndim == 1:
+            # Counted from the low end on both strands, so that cells are [start, end) exactly, also within rounding.
+            width, low = abs(affine[0, 0]), min(affine[0, 1], affine[0, 1] + affine[0, 0] * self.size)
+            count = np.floor((points - low) / width).astype(np.int64)
+            index = self.size - 1 - count if self.step < 0 else count
+        else:
+            inverse = np.linalg.inv(affine)
+            index = np.floor(points @ inverse[:-1, :-1].T + inverse[:-1, -1]).astype(np.int64)
         inside = ((index >= 0) & (index < np.array(self.shape))).all(1)
         flat = np.ravel_multi_index(tuple(np.where(inside, index.T, 0)), self.shape)
         return np.where(inside, flat, -1)
