@@ -19,12 +19,14 @@ REPRESENTATIONS = {
     "composition": "composition (k-mers, GC)",
 }
 SHORT = {
+    "dictionary": "this",
+    "sae": "this",
     "neurons": "neuron",
     "pca": "PCA",
-    "random-directions": "random direction",
-    "random": "random direction",
-    "random-weights": "random weights",
-    "composition": "compo\u00adsition",
+    "random-directions": "rand. dir.",
+    "random": "rand. dir.",
+    "random-weights": "rand. w.",
+    "composition": "k-mer GC",
 }
 MOST_NAMED = 12
 SUBJECTS = ("dictionary", "sae")

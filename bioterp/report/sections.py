@@ -151,8 +151,8 @@ def _table(found: Findings, terms: list[str]) -> Html:
         lines.append(cells)
     feature = "Layer / feature" if _layered(found) else "Feature"
     names = ["Term", "Inst.", feature, "Prec.", "Recall", "Inst. recall", "F1 and interval", "Chance", "q"]
-    names.append("Above chance")
-    return page.table([*names, *[f"Above: {SHORT.get(other, other)}" for other in others]], lines)
+    made = page.table([*names, *[f"↑ {SHORT.get(other, other)}" for other in order_of(found.best)]], lines)
+    return join([made, tag("p", "↑: F1 above chance, of the feature and of the best of each baseline.", class_="note")])
 
 
 def _cell(line: pd.Series, name: str, form: str) -> str:
