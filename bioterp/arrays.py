@@ -23,6 +23,7 @@ DTYPES = {
     "U64": "<u8", "U32": "<u4", "U16": "<u2", "U8": "|u1", "BOOL": "|b1",
 }  # fmt: skip
 MAX_HEADER = 100_000_000
+REMEDY = "if bioterp wrote it, delete the folder it is in and run the same command again"
 
 
 @dataclass(frozen=True)
@@ -104,11 +105,11 @@ def read_safetensors(path: Path) -> dict[str, Array | BFloat16]:
     with open(path, "rb") as handle:
         length = int.from_bytes(handle.read(8), "little")
         if size < 8 or length > min(MAX_HEADER, size - 8):
-            raise StoreError(f"{path} is not a whole safetensors file: its header says {length} bytes")
+            raise StoreError(f"{path} is cut off or no safetensors file; {REMEDY}")
         try:
             header = json.loads(handle.read(length))
         except (json.JSONDecodeError, UnicodeDecodeError):
-            raise StoreError(f"{path} is not a safetensors file: its header is not JSON") from None
+            raise StoreError(f"{path} is no safetensors file: its header is not JSON; {REMEDY}") from None
     arrays: dict[str, Array | BFloat16] = {}
     for name, entry in header.items():
         if name == "__metadata__":
@@ -119,7 +120,7 @@ def read_safetensors(path: Path) -> dict[str, Array | BFloat16]:
             raise StoreError(f"{path}: array {name!r} has a type or shape this reader does not know") from None
         dtype = np.dtype(code)
         if not 0 <= lo <= hi <= size - 8 - length or math.prod(shape) * dtype.itemsize != hi - lo:
-            raise StoreError(f"{path} is truncated or damaged at array {name!r}")
+            raise StoreError(f"{path} is truncated or damaged at array {name!r}; {REMEDY}")
         if math.prod(shape) == 0:
             flat: Array = np.zeros(shape, dtype)
         else:

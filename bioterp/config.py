@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import dataclasses
 import inspect
+import os
 import re
 import types
 import typing
@@ -102,13 +103,26 @@ CHOICES = {
 }
 
 
+class _Loader(yaml.SafeLoader):
+    """YAML's safe loader, which would let the second of two equal keys win silently, made to refuse it."""
+
+    def construct_mapping(self, node: Any, deep: bool = False) -> Any:
+        seen = set()
+        for key, _ in node.value:
+            name = getattr(key, "value", None)
+            if isinstance(name, str) and name in seen:
+                raise InputError(f"the key {name!r} stands twice in the run file (line {key.start_mark.line + 1})")
+            seen.add(name if isinstance(name, str) else id(key))
+        return super().construct_mapping(node, deep)
+
+
 def load(path: str | Path) -> Run:
     """Read and check a run.yaml; raises InputError with the key in question."""
     path = Path(path)
     if not path.is_file():
         raise InputError(f"there is no run file {path}; see the README for one to start from")
     try:
-        tree = yaml.safe_load(path.read_text(encoding="utf-8"))
+        tree = yaml.load(path.read_text(encoding="utf-8"), _Loader)
     except (yaml.YAMLError, UnicodeDecodeError) as error:
         raise InputError(f"{path} is not YAML: {' '.join(str(error).split())}") from None
     return parse(tree, path.parent)
@@ -126,6 +140,14 @@ def parse(tree: Any, base: Path) -> Run:
         _check_label(name, label)
     if not run.layers:
         raise InputError("layers names no layer; give block numbers or module names, e.g. layers: [2, 4]")
+    if len(set(map(str, run.layers))) < len(run.layers):
+        raise InputError(f"layers names a layer twice: {run.layers}")
+    if not 0 < run.dictionary.k < run.dictionary.width:
+        raise InputError(
+            f"dictionary.k must lie between 1 and width − 1; got k {run.dictionary.k}, width {run.dictionary.width}"
+        )
+    if run.export_features < 1 or run.dictionary.batch < 1:
+        raise InputError("export_features and dictionary.batch are counts of at least 1")
     if not run.dictionary.seeds:
         raise InputError("dictionary.seeds names no seed; give at least one, e.g. seeds: [0]")
     folder = base / Path(run.model.name).expanduser()
@@ -149,11 +171,16 @@ def _check_label(name: str, spec: Label) -> None:
 def check_paths(run: Run) -> None:
     """Raise unless every annotation is there and `out` is free, or holds an earlier run."""
     for name, spec in run.labels.items():
+        if spec.path is not None and spec.path.name.lower().endswith((".bw", ".bigwig")):
+            raise InputError(f"labels.{name}: {spec.path.name} holds numbers, which no analysis of a run takes yet")
         if spec.path is not None and not spec.path.is_file():
             what = "is a folder" if spec.path.is_dir() else "does not exist"
             raise InputError(f"labels.{name}: the annotation file {spec.path} {what}")
-    if run.out.exists() and not run.out.is_dir():
-        raise InputError(f"out: {run.out} is a file; give a folder")
+    place = next(folder for folder in (run.out, *run.out.resolve().parents) if folder.exists())
+    if not place.is_dir():
+        raise InputError(f"out: {place} is a file; give a folder")
+    if not os.access(place, os.W_OK):
+        raise InputError(f"out: {place} cannot be written; give another folder")
     inputs = [run.source.fasta, run.source.regions, *(spec.path for spec in run.labels.values())]
     own = {path.name for path in inputs if path is not None and path.parent.resolve() == run.out.resolve()}
     held = {path.name for path in run.out.iterdir() if path.name[0] != "."} - own if run.out.is_dir() else set()

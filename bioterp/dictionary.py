@@ -32,7 +32,7 @@ ACTIVATIONS = ("topk", "threshold", "relu")
 BATCH = 8_192
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class Dictionary:
     """encoder (m, d_in), decoder (m, d_out), b_enc (m,), b_dec (d_out,), mean (d_in,), scale; float32.
 
@@ -65,6 +65,10 @@ class Dictionary:
             raise InputError(
                 f"a {self.activation} Dictionary needs its {'k' if self.activation == 'topk' else 'threshold'}"
             )
+
+    def __repr__(self) -> str:
+        kind = {"topk": f"top {self.k}", "threshold": "threshold", "relu": "relu"}[self.activation]
+        return f"Dictionary({self.inputs} channels → {self.width} features, {kind}, {self.id})"
 
     @property
     def width(self) -> int:

@@ -22,7 +22,15 @@ def _columns(rows: list[dict[str, Any]]) -> str:
 def _models() -> str:
     from bioterp.models import known_models
 
-    return _columns([vars(model) for model in known_models().values()])
+    models = [vars(model).copy() for model in known_models().values()]
+    more = [
+        f"      {model.pop('loader')} loader; weights: {model.pop('weights')}; "
+        + ("needs trust_remote_code and a revision; " if model.pop("code") else "")
+        + model.pop("run_here")
+        for model in models
+    ]
+    head, *lines = _columns(models).split("\n")
+    return "\n".join([head, *(f"{line}\n{rest}" for line, rest in zip(lines, more, strict=True))])
 
 
 def _annotations() -> str:

@@ -33,6 +33,7 @@ from bioterp.export import export
 from bioterp.field import Field
 from bioterp.progress import say
 from bioterp.report import report
+from bioterp.rows import SPLITS
 from bioterp.train import fit
 
 Frames = dict[str, pd.DataFrame]
@@ -181,13 +182,25 @@ class Study:
 
     def dictionaries(self, encode: bool = True) -> Iterator[tuple[int | str, int, Dictionary, Any]]:
         """(layer, seed, dictionary, codes or None) of every layer and seed."""
+        self.check_splits()
         for layer, acts in self._fitted(self.activate()).items():
             for seed in self.run.dictionary.seeds:
                 sae = self.fitted(acts, layer, seed)
                 yield layer, seed, sae, self.codes(acts, sae, layer, seed) if encode else None
 
+    def check_splits(self) -> None:
+        """Raise when a split would be empty: found here, and not after the model has run."""
+        present = set(self.source.items["split"])
+        for name in SPLITS:
+            if name not in present:
+                raise InputError(
+                    f"no block of {self.source.block:,} bp fell into the split {name!r}; give smaller ones "
+                    f"(source.blocks: {max(200, self.source.block // 5)}) or another seed"
+                )
+
     def analyse_all(self) -> Found:
         """Activations, labels, dictionaries, baselines, tables; the tables are joined and written."""
+        self.check_splits()
         if not self.run.labels:
             raise InputError(NO_LABELS)
         store.clear_partials(self.out)

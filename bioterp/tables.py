@@ -39,7 +39,12 @@ def _columns(*lines: tuple[str, str, str, str]) -> tuple[Column, ...]:
 SUBJECT = _columns(
     ("dictionary", "string", "", "name of the dictionary whose features these are"),
     ("seed", "int32", "", "seed the dictionary was fitted with; -1 where there is none"),
-    ("representation", "string", "", "what a feature is: sae, neurons, pca, random, composition …"),
+    (
+        "representation",
+        "string",
+        "",
+        "what a feature is: dictionary, neurons, pca, random-directions, random-weights, composition, model",
+    ),
 )
 LAYER = _columns(("layer", "string", "", "layer of the model the activations were read from"))
 FEATURE = _columns(("feature", "int32", "", "0-based column of the codes; -1 where no feature is meant"))

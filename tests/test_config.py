@@ -42,6 +42,9 @@ BAD = {
     "missing": ({"source": {"kind": "dna"}}, "source lacks the key 'fasta'"),
     "tokens": ({"dictionary": {"tokens": "lots"}}, "dictionary.tokens is a count"),
     "label": ({"labels": {"genes": {"types": ["CDS"]}}}, "labels.genes needs either a path"),
+    "k": ({"dictionary": {"k": 512, "width": 512}}, "dictionary.k must lie between 1 and width"),
+    "layer twice": ({"layers": [2, 2]}, "names a layer twice"),
+    "count": ({"export_features": -3}, "counts of at least 1"),
     "empty": ({"layers": []}, "layers names no layer"),
     "not a mapping": ({"source": "a.fa"}, "source must be a mapping"),
 }
@@ -54,6 +57,12 @@ def test_wrong_values_are_named(case: str, tmp_path: Path) -> None:
     with pytest.raises(InputError) as caught:
         parse(tree, tmp_path)
     assert expected in str(caught.value) and "\n" not in str(caught.value)
+
+
+def test_a_key_that_stands_twice_is_refused(tmp_path: Path) -> None:
+    (tmp_path / "run.yaml").write_text(GOOD + "layers: [3]\n")
+    with pytest.raises(InputError, match=r"'layers' stands twice in the run file \(line 8\)"):
+        load(tmp_path / "run.yaml")
 
 
 @pytest.mark.parametrize("text", ["a: [", "- a", "!!python/object/apply:os.system ['true']", "\xff\x00"])

@@ -70,6 +70,14 @@ def test_blocks_shrink_until_every_split_has_two(fasta: Path) -> None:
     )
 
 
+def test_blocks_are_sized_by_what_is_read(tmp_path: Path) -> None:
+    path = write_fasta(tmp_path / "long.fa", c=random_dna(2_000_003, 3))
+    (tmp_path / "r.bed").write_text("c\t1000000\t1030000\n")
+    assert DNA(path).block == 50_000
+    part = DNA(path, regions=tmp_path / "r.bed")
+    assert part.block < 50_000 and part.items.groupby("split")["block"].nunique().min() >= 2
+
+
 def test_regions_are_merged_and_keep_their_strand(fasta: Path, tmp_path: Path) -> None:
     bed = tmp_path / "r.bed"
     bed.write_text("long\t100\t220\ta\t0\t+\nlong\t200\t260\tb\t0\t+\nlong\t700\t731\tc\t0\t-\n")

@@ -125,10 +125,27 @@ class DNA:
         if blocks is not None:
             return parse_bp(blocks)
         for size in AUTO_BLOCKS:
-            names = [f"{c.name}:{i}" for c in self.contigs.values() for i in range(-(-c.length // size))]
-            if all(sum(split_of(name, self.seed) == split for name in names[:500]) >= 2 for split in SPLITS):
+            splits = [split_of(name, self.seed) for name in self._blocks(size, most=500)]
+            if all(splits.count(split) >= 2 for split in SPLITS):
                 return size
         return AUTO_BLOCKS[-1]
+
+    def _blocks(self, size: int, most: int) -> list[str]:
+        """The first blocks of this size that hold something wanted."""
+        found: dict[str, None] = {}
+        for contig in self.contigs.values():
+            for lo, hi, _ in self._wanted(contig.name, contig.length):
+                for number in range(lo // size, -(-hi // size)):
+                    found[f"{contig.name}:{number}"] = None
+                    if len(found) == most:
+                        return list(found)
+        return list(found)
+
+    def __repr__(self) -> str:
+        bases = sum(contig.length for contig in self.contigs.values())
+        return (
+            f"DNA({self.path.name}: {len(self.contigs)} contigs, {bases:,} bp, {len(self):,} windows of {self.window})"
+        )
 
     def _plan(self) -> pd.DataFrame:
         """One line per item, in genomic order, each window on its strands one after the other."""

@@ -50,7 +50,7 @@ def detection(
     null: str | None = "shift",
     threads: int = 2,
 ) -> pd.DataFrame:
-    """The detection table: one row per chosen (feature, term) pair, best first within a term.
+    """The detection table: one row per chosen (feature, term) pair, best first.
 
     codes: Field (rows, m), ≥ 0, 0 = silent; truth: Field of interval labels on the same rows. On train and
     valid each pair gets the threshold (a bin edge; a cell is active when its code is greater) with the largest
@@ -71,7 +71,7 @@ def detection(
     part = part_of(codes.rows, "test")
     ring = ring_of(codes.rows, part) if null and codes.rows.ndim == 1 else None
     rows = _score(codes, labels, counts, chosen, part, ring, threads)
-    rows += [_empty(feature, term, note) for feature, term, note in chosen.left_out]
+    rows += [_empty(counts, feature, term, note) for feature, term, note in chosen.left_out]
     frame = pd.DataFrame(rows, columns=[*_RESULT, "note"])
     frame["term"] = [names[t] if t >= 0 else None for t in frame["term"]]
     if null and ring is None:
@@ -81,10 +81,9 @@ def detection(
     frame = frame.assign(split="test", n_shifts=ring.size if ring else 0, **tables.subject(codes.about))
     # Ranked by what they were chosen by: the order must not be a second choice, made on test.
     frame["sort"] = (frame["f1_select"] - frame["f1_select_null"]).fillna(-np.inf)
-    position = {name: i for i, name in enumerate(names)}
-    frame["place"] = frame["term"].map(position).fillna(len(names)) + len(names) * 2 * frame["f1"].isna()
-    frame = frame.sort_values(["place", "sort", "feature"], ascending=[True, False, True], kind="stable")
-    frame = frame.drop(columns=["sort", "place"])
+    frame["unscored"] = frame["f1"].isna()
+    frame = frame.sort_values(["unscored", "sort", "feature"], ascending=[True, False, True], kind="stable")
+    frame = frame.drop(columns=["sort", "unscored"])
     frame.attrs = {
         "n_tests": int(frame["p"].notna().sum()),
         "n_shifts": ring.size if ring else 0,
@@ -228,8 +227,11 @@ def f1_spread(table: Table, f1: float) -> Any:
     return jackknife(of, (table.tp, table.fp, table.positives), f1, table.positives, 0.0, 1.0)
 
 
-def _empty(feature: int, term: int, note: str) -> list[Any]:
+def _empty(counts: Counts, feature: int, term: int, note: str) -> list[Any]:
     own: dict[str, Any] = {"feature": feature, "term": term, "n_cells": 0, "n_instances": 0, "n_blocks": 0}
+    if term >= 0:
+        own["n_cells"] = scoring.of_term(counts, TEST, term).n_positive
+        own["n_instances"] = int(counts.n_instances[TEST, term])
     return [*(own.get(name, np.nan) for name in _RESULT), note]
 
 

@@ -76,6 +76,9 @@ class Model:
         self._hash: str | None = None
         self._widths: dict[str, int] = {}
 
+    def __repr__(self) -> str:
+        return f"Model({self.name}: {len(self.blocks)} blocks, {self.modality})"
+
     # -- names ------------------------------------------------------------------------------------------------
 
     @property

@@ -107,7 +107,7 @@ def around(
                 axes.tick_params(length=0, labelsize=8)
                 axes.spines["left"].set_visible(False)
                 if i == 0:
-                    axes.set_title(terms[j], fontsize=9, color=INK)
+                    axes.set_title(terms[j].replace("@", "\n@"), fontsize=9, color=INK)
                 if j == 0:
                     axes.set_ylabel(features[i], rotation=0, ha="right", va="center", labelpad=16, color=INK)
         figure.subplots_adjust(wspace=0.12, hspace=0.22)
