@@ -51,7 +51,7 @@ def _source(run: Run) -> Generator[Finding, None, Any]:
         if count == 0:
             yield "problem", f"splits: no block fell into {split}; use smaller blocks (source.blocks) or another seed"
         elif count < 5:
-            yield "warning", f"splits: only {count} blocks in {split}; intervals will be wide"
+            yield "warning", f"splits: few blocks in {split} ({count}); intervals will be wide"
     return source
 
 

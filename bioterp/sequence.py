@@ -9,8 +9,11 @@ Lower case (soft-masking) is ignored and U is T.
 from __future__ import annotations
 
 import gzip
+import re
 import tempfile
+import warnings
 import zlib
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, Any
@@ -21,6 +24,8 @@ from bioterp.arrays import Array
 from bioterp.errors import InputError, missing_package
 
 MASKED = 4
+# What Biopython's parser fails with on a GenBank file that is cut or damaged.
+BROKEN = (ValueError, LookupError, AssertionError, TypeError, AttributeError)
 _BAD, _SKIP = 255, 254
 _CODE = np.full(256, _BAD, np.uint8)
 for _letters, _code in (("Aa", 0), ("Cc", 1), ("Gg", 2), ("TtUu", 3), ("NnRrYySsWwKkMmBbDdHhVv-.", MASKED)):
@@ -64,6 +69,9 @@ class Sequences:
                     self._genbank()
                 else:
                     self._fasta(handle)
+        except InputError:
+            self._spill.close()
+            raise
         except (EOFError, zlib.error, gzip.BadGzipFile) as error:
             raise InputError(f"{self.path} is a damaged gzip file ({error}); fetch it again") from None
         total = sum(contig.length for contig in self.contigs.values())
@@ -138,20 +146,56 @@ class Sequences:
         return len(codes)
 
     def _genbank(self) -> None:
-        try:
-            from Bio import SeqIO
-        except ImportError:
-            raise missing_package("biopython", "dna", "reading GenBank files") from None
         offset = 0
-        with open_text(self.path, text=True) as handle:
-            for record in SeqIO.parse(handle, "genbank"):  # type: ignore[no-untyped-call]
-                if not record.seq.defined:
+        for record, _ in genbank_records(self.path):
+            if not record.seq.defined:
+                raise InputError(f"{self.path}: record {record.id!r} has no sequence (ORIGIN); fetch the full record")
+            length = self._put(bytes(record.seq), record.id, 0)
+            self._add(record.id, length, offset, record.annotations.get("topology") == "circular")
+            offset += length
+
+
+def genbank_records(path: Path) -> Iterator[tuple[Any, list[str]]]:
+    """Each record of a GenBank file with what Biopython warned of in it.
+
+    Raises InputError for a file that is damaged or ends before its closing //, and for a record that holds
+    another number of bases than its LOCUS line says.
+    """
+    try:
+        from Bio import SeqIO
+    except ImportError:
+        raise missing_package("biopython", "dna", "reading GenBank files") from None
+    with open_text(path, text=True) as handle:
+        records: Any = SeqIO.parse(handle, "genbank")  # type: ignore[no-untyped-call]
+        while True:
+            try:
+                # Around each record, so that the caller's own warnings are left alone.
+                with warnings.catch_warnings(record=True) as caught:
+                    warnings.simplefilter("always")
+                    record = next(records, None)
+            except (EOFError, zlib.error, gzip.BadGzipFile) as error:
+                raise InputError(f"{path} is a damaged gzip file ({error}); fetch it again") from None
+            except BROKEN as error:
+                reason = " ".join(str(error).split())[:200].rstrip(".") or type(error).__name__
+                raise InputError(f"{path} is damaged or cut off: {reason}; fetch it again") from None
+            if record is None:
+                return
+            said = [" ".join(str(warning.message).split()) for warning in caught]
+            for text in said:
+                size = re.search(r"Expected sequence length (\d+), found (\d+)", text)
+                if size:
+                    why = "it is cut off" if int(size[2]) < int(size[1]) else "it is damaged"
                     raise InputError(
-                        f"{self.path}: record {record.id!r} has no sequence (ORIGIN); fetch the full record"
+                        f"{path}: record {record.id!r} says {size[1]} bp and holds {size[2]}: {why}; fetch it again"
                     )
-                length = self._put(bytes(record.seq), record.id, 0)
-                self._add(record.id, length, offset, record.annotations.get("topology") == "circular")
-                offset += length
+            for text in said:
+                if text.startswith("Premature end of file"):
+                    raise InputError(
+                        f"{path} is damaged or cut off: record {record.id!r} has no closing //; fetch it again"
+                    )
+                if text.startswith("line too short to contain a feature"):
+                    raise InputError(f"{path} is damaged or cut off: record {record.id!r}, {text}; fetch it again")
+            yield record, said
 
 
 def open_text(path: Path, text: bool = False) -> Any:

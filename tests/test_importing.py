@@ -187,7 +187,8 @@ def test_blocks_and_splits_are_those_of_the_rest_of_bioterp(values, tmp_path):
         assert line.split == split_of(line.block, 9)
     told = windows().assign(block=["x", "y"], split=["test", "train"], item=["i", "i"])
     given = import_activations(tmp_path / "a.npy", told)
-    assert given.rows.items.values.tolist() == [["i", "imported", "x", "test"], ["i/1", "imported", "y", "train"]]
+    told = [["i", "imported", "x", "test", "+"], ["i/1", "imported", "y", "train", "-"]]
+    assert given.rows.items.values.tolist() == told
 
 
 def test_the_last_step_may_be_short():
@@ -339,3 +340,35 @@ def test_resume_and_change(values, tmp_path, monkeypatch):
     np.save(tmp_path / "a.npy", values + 1)
     with pytest.raises(StoreError, match="files"):
         import_activations(tmp_path / "a.npy", windows(), out=tmp_path / "f", block=20)
+
+
+@pytest.mark.parametrize("block", [0, -5, 2.5, True])
+def test_blocks_are_at_least_a_base(tmp_path, values, block):
+    path, _ = npy(tmp_path, values)
+    with pytest.raises(InputError, match=f"block={block} cannot be used"):
+        import_activations(path, windows(), block=block)
+
+
+@pytest.mark.parametrize("content", [b"garbage", b"", b"PK\x03\x04 no archive", b"\x93NUMPY\x01\x00"])
+def test_a_garbage_npy_never_advises_to_unpickle(tmp_path, content):
+    (tmp_path / "a.npy").write_bytes(content)
+    with pytest.raises(InputError, match=r"a\.npy is not a plain \.npy array of numbers") as error:
+        import_activations(tmp_path / "a.npy", windows())
+    assert "pickle" not in str(error.value)
+
+
+def test_the_strand_is_a_column_where_it_is_told(tmp_path, values):
+    path, _ = npy(tmp_path, values)
+    assert import_activations(path, windows()).rows.items["strand"].tolist() == ["+", "-"]
+    for table in (windows().drop(columns="strand"), windows().assign(strand=".")):
+        table["contig"] = ["c1", "c2"]
+        assert "strand" not in import_activations(path, table).rows.items.columns
+
+
+def test_what_is_wrong_with_a_line_is_told_without_numpy(tmp_path, values):
+    path, _ = npy(tmp_path, values)
+    for start, message in ((np.nan, "line 1: start is missing"), (1e30, "line 1: start is '1e[+]30'; wanted a whole")):
+        with pytest.raises(InputError, match=message):
+            import_activations(path, windows().assign(start=[start, 60]))
+    with pytest.raises(InputError, match="c1:-3-127, before the contig's first base;"):
+        import_activations(path, windows().assign(start=[-3, 60], end=[127, 160]))

@@ -66,15 +66,15 @@ def label(
         `spans` on this source, {'exclude': {'truncated': 1}}. Elsewhere, and on the other strand of
         stranded regions, they are unknown.
     contigs: {name in the sequence: name in the annotation} where they differ.
-    sequence, code: FASTA file or {contig: bases} to check codons with, and the NCBI genetic code of CDS
-        without `transl_table` (1; 4 for Mycoplasma). Start and stop codons that are none are then left out.
+    sequence, code: FASTA file or {contig: bases} to check codons (and REF of a VCF) with, and the NCBI genetic code
+        of CDS without `transl_table` (1; 4 for Mycoplasma). Start and stop codons that are none are then left out.
     name: what the source is called in `columns`; the term of a file without types (BED, VCF, bigWig).
 
     Returns
     -------
     Field of kind 'label' on `rows`. `columns`: name, strand ('sense', 'antisense', 'both'), source,
     n_instances. Values: `Intervals`, or for bigWig dense numbers with NaN for unknown.
-    `about['warnings']`: contigs on one side only, lengths that differ, codons that look wrong.
+    `about['warnings']`: contigs on one side only, lengths that differ, codons or REF alleles that look wrong.
 
     Raises
     ------
@@ -94,6 +94,10 @@ def label(
     features = names.rename(reading.read(source, keep=keep, name=name, by=by), contigs)
     known, absent, warnings = names.match(features, rows.spaces)
     bases = codes.read_sequence(sequence) if sequence is not None else None
+    if bases is not None and features.kind == "vcf":
+        from bioterp.annotations.variants import check_reference
+
+        warnings = warnings + check_reference(features, bases)
     table, said = terms_of(
         features, known, terms=terms, types=types, attributes=attributes, exclude=exclude,
         having=having, upstream=upstream, sequence=bases, code=code,

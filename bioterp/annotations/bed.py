@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from bioterp.annotations.features import COLUMNS, Contig, Features, table_of
-from bioterp.annotations.intervals import bad, lines, span
+from bioterp.annotations.intervals import bad, check_range, lines, span
 from bioterp.errors import InputError
 
 Record = tuple[str, int, int, str, str, str, str, str, int, int]  # contig … phase, line; COLUMNS without the rest
@@ -73,6 +73,10 @@ def _blocks(path: Path, number: int, fields: list[str], start: int, end: int, st
         count = int(fields[9])
     except ValueError:
         raise bad(path, number, "thickStart, thickEnd, blockCount, blockSizes or blockStarts are not numbers") from None
+    for value in (*thick, *sizes, *begins):
+        check_range(path, number, abs(value), "thick or block coordinate")
+    if min((*sizes, *begins), default=0) < 0:
+        raise bad(path, number, "blockSizes and blockStarts cannot be negative")
     if not (len(sizes) == len(begins) == count) or (count and start + begins[-1] + sizes[-1] > end):
         raise bad(
             path,

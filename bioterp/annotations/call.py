@@ -36,6 +36,7 @@ def call_genes(path: str | Path, table: int | None = None, rrna: bool = True) ->
         found.extend(_ribosomal(sequence))
     frame = table_of({name: [line[name] for line in found] for name in KEPT})
     frame.attrs["contigs"] = {name: len(bases) for name, bases in sequence.items()}
+    frame.attrs["called"] = True
     return frame
 
 

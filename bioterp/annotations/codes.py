@@ -52,7 +52,7 @@ def check(
         return cds, []
     cds = cds.copy()
     extend = features.kind == "gtf" and not (features.table["type"] == "stop_codon").any()
-    tables = [int(t) if t.isdigit() else (code or 1) for t in first_of(cds, "transl_table")]
+    tables = [int(t) if t.isascii() and t.isdecimal() else (code or 1) for t in first_of(cds, "transl_table")]
     start, end = cds["start"].to_numpy().copy(), cds["end"].to_numpy().copy()
     no_start, no_stop = cds["no_start"].to_numpy().copy(), cds["no_stop"].to_numpy().copy()
     group = cds["group"].to_numpy()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 from collections.abc import Mapping, Sequence
 
@@ -60,17 +61,25 @@ def match(features: Features, spaces: Sequence[Space]) -> tuple[dict[str, Contig
     theirs, ours = list(features.contigs), [space.name for space in spaces]
     common = set(theirs) & set(ours)
     suggestion = {k: v for k, v in guess(features, spaces).items() if k not in common}
-    hint = f"; the names differ: pass contigs={dict(list(suggestion.items())[:3])}" if suggestion else ""
+    shown = dict(list(suggestion.items())[:3])
+    hint = (
+        f"; the names differ: pass contigs={shown} (in run.yaml: contigs: {json.dumps(shown)}), "
+        "{name in the sequence: name in the annotation}"
+        if suggestion
+        else ""
+    )
+    if not theirs:
+        raise InputError(f"{features.path} holds no record and names no contig; is it the right file?")
     if not common:
-        raise InputError(f"{features.path} names none of the sequence's contigs: the annotation says {_few(theirs)}, "
-                         f"the sequence {_few(ours)}{hint or '; are they of the same assembly?'}")  # fmt: skip
+        raise InputError(f"{features.path} names none of the sequence's contigs: the annotation says {few(theirs)}, "
+                         f"the sequence {few(ours)}{hint or '; are they of the same assembly?'}")  # fmt: skip
     warnings = []
     absent = [name for name in ours if name not in common]
     if absent:
-        warnings.append(f"{features.path} says nothing of {_few(absent)}: labels there are unknown, not negative{hint}")
+        warnings.append(f"{features.path} says nothing of {few(absent)}: labels there are unknown, not negative{hint}")
     extra = [name for name in theirs if name not in common]
     if extra:
-        warnings.append(f"{features.path} also annotates {_few(extra)}, which the rows do not have")
+        warnings.append(f"{features.path} also annotates {few(extra)}, which the rows do not have")
     known: dict[str, Contig] = {}
     for space in spaces:
         said = features.contigs.get(space.name, Contig())
@@ -91,12 +100,15 @@ def check_ends(features: Features, contigs: Mapping[str, Contig]) -> None:
         first = table[past].iloc[0]
         size = contigs[first["contig"]].length
         where = f"line {first['line']}: " if first["line"] else ""
+        name = f" {first['name']!r}" if first["name"] else ""
+        others = f", as do {int(past.sum()) - 1} more" if past.sum() > 1 else ""
         raise InputError(
-            f"{features.path}, {where}{first['type']} {first['name']!r} ends at {first['end']}, past the end of "
-            f"{first['contig']!r} ({size} bp), as do {int(past.sum()) - 1} more: the annotation is of another "
+            f"{features.path}, {where}{first['type']}{name} ends at {first['end']}, past the end of "
+            f"{first['contig']!r} ({size} bp){others}: the annotation is of another "
             "assembly, or the contig is circular and neither the sequence nor the annotation says so"
         )
 
 
-def _few(names: Sequence[str]) -> str:
+def few(names: Sequence[str]) -> str:
+    """The first names, and how many more there are."""
     return ", ".join(repr(n) for n in names[:4]) + (f" and {len(names) - 4} more" if len(names) > 4 else "")

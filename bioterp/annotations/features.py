@@ -22,6 +22,7 @@ import pandas as pd
 
 from bioterp.errors import InputError, nearest
 
+LONGEST = 1 << 38  # bp; a coordinate past this is a mistake, and past 2^63 no table can hold it
 TEXT = {"contig": "", "strand": ".", "type": "", "id": "", "parent": "", "name": "", "source": "", "attributes": ""}
 NUMBERS = {"start": 0, "end": 0, "phase": -1, "part": -1, "line": 0}
 COLUMNS = (
@@ -42,7 +43,7 @@ class Contig:
 class Features:
     """A feature table, the contigs its file declares or mentions, and where it came from.
 
-    kind: 'gff3', 'gtf', 'bed', 'genbank', 'vcf' or 'table'.
+    kind: 'gff3', 'gtf', 'bed', 'genbank', 'vcf', 'table', or 'called' for the table of `call_genes`.
     """
 
     table: pd.DataFrame
@@ -69,6 +70,15 @@ def from_table(table: pd.DataFrame) -> Features:
     missing = [c for c in ("contig", "start", "end") if c not in table.columns]
     if missing:
         raise InputError(f"a table of features needs the columns contig, start and end; it lacks {', '.join(missing)}")
+    for column in ("start", "end"):
+        numbers = pd.to_numeric(table[column], errors="coerce").astype(np.float64)
+        wrong = np.flatnonzero(~(np.abs(numbers) <= LONGEST) | (numbers % 1 != 0))
+        if len(wrong):
+            odd = str(table[column].iloc[wrong[0]])[:40]
+            raise InputError(
+                f"line {wrong[0]} of the table of features has the {column} {odd}; wanted a whole number of bp "
+                f"up to {LONGEST}"
+            )
     frame = table_of({c: table[c].reset_index(drop=True) for c in table.columns})
     if "type" not in table.columns:
         frame["type"] = "feature"
@@ -85,7 +95,7 @@ def from_table(table: pd.DataFrame) -> Features:
     contigs = {str(c): Contig() for c in frame["contig"].unique()}
     for name, length in table.attrs.get("contigs", {}).items():
         contigs[name] = Contig(int(length))
-    return Features(frame, contigs)
+    return Features(frame, contigs, "called" if table.attrs.get("called") else "table")
 
 
 def values_of(table: pd.DataFrame, key: str) -> list[list[str]]:

@@ -8,7 +8,6 @@ gene as parent where there is just one.
 
 from __future__ import annotations
 
-import warnings
 from collections.abc import Collection
 from pathlib import Path
 from typing import Any
@@ -16,8 +15,8 @@ from urllib.parse import quote
 
 from bioterp.annotations.features import COLUMNS, Contig, Features, table_of
 from bioterp.annotations.intervals import ALIASES
-from bioterp.errors import InputError, missing_package
-from bioterp.sequence import open_text
+from bioterp.errors import InputError
+from bioterp.sequence import genbank_records
 
 STRANDS = {1: "+", -1: "-"}
 Part = tuple[int, int, str]
@@ -25,28 +24,33 @@ Part = tuple[int, int, str]
 
 def read_genbank(path: Path, keep: Collection[str] | None = None) -> Features:
     """Every record's features; contigs are named by VERSION (accession.version), as FASTA from NCBI is."""
-    try:
-        from Bio import BiopythonParserWarning, SeqIO
-    except ImportError:
-        raise missing_package("biopython", "dna", "reading GenBank") from None
     columns: dict[str, list[Any]] = {name: [] for name in COLUMNS}
     contigs: dict[str, Contig] = {}
     try:
-        with open_text(path, text=True) as file, warnings.catch_warnings():
-            warnings.simplefilter("ignore", BiopythonParserWarning)
-            parse: Any = SeqIO.parse  # Biopython carries no types
-            for record in parse(file, "genbank"):
-                circular = record.annotations.get("topology") == "circular"
-                contigs[record.id] = Contig(len(record), circular, (record.name,))
-                if keep is None or record.id in keep:
-                    _record(path, record, circular, columns)
-    except InputError:
-        raise
-    except (ValueError, EOFError, OSError, IndexError, AssertionError) as error:
+        for record, said in genbank_records(path):
+            circular = record.annotations.get("topology") == "circular"
+            contigs[record.id] = Contig(len(record), circular, (record.name,))
+            if keep is None or record.id in keep:
+                _refuse_lost(path, record, said)
+                _record(path, record, circular, columns)
+    except OSError as error:
         raise InputError(f"{path} cannot be read as GenBank: {error}") from None
     if not contigs:
         raise InputError(f"{path} holds no GenBank record; is it the right file?")
     return Features(table_of(columns), contigs, "genbank", str(path))
+
+
+def _refuse_lost(path: Path, record: Any, said: list[str]) -> None:
+    """Raise InputError for the first feature whose location Biopython could not make sense of."""
+    reasons = [text.partition("; setting feature location")[0] for text in said if "location to None" in text]
+    lost = [feature for feature in record.features if feature.location is None]
+    if lost:
+        name = _gene(lost[0]) or _first(lost[0], "product")
+        what = f"{lost[0].type} {name!r}" if name else str(lost[0].type)
+        reason = reasons[0] if reasons else "it has none"
+        raise InputError(
+            f"{path}: the location of {what} in record {record.id!r} cannot be used ({reason}); correct it"
+        )
 
 
 def _record(path: Path, record: Any, circular: bool, columns: dict[str, list[Any]]) -> None:
@@ -56,7 +60,7 @@ def _record(path: Path, record: Any, circular: bool, columns: dict[str, list[Any
         if feature.type == "mRNA":
             transcripts.setdefault(_gene(feature), []).append(f"mRNA.{number}")
     for number, feature in enumerate(record.features):
-        if feature.location is None or feature.type == "source":
+        if feature.type == "source":
             continue
         type_ = ALIASES.get(feature.type, feature.type)
         parts = _parts(path, feature, circular, length)
@@ -67,7 +71,12 @@ def _record(path: Path, record: Any, circular: bool, columns: dict[str, list[Any
         if type_ == "CDS":
             mrna = transcripts.get(gene, [])
             above = mrna[0] if len(mrna) == 1 and gene else ""
-        phase = int(_first(feature, "codon_start") or 1) - 1 if type_ == "CDS" else -1
+        phase = -1
+        if type_ == "CDS":
+            begin = _first(feature, "codon_start") or "1"
+            if begin not in ("1", "2", "3"):
+                raise InputError(f"{path}: CDS {name!r} has codon_start={begin!r}; wanted 1, 2 or 3")
+            phase = int(begin) - 1
         transcript = type_.endswith("RNA") and len({p[2] for p in parts}) == 1
         rows: list[tuple[Part, str, str, str, int, int]] = []
         if transcript:

@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import unquote
 
-from bioterp.annotations.features import COLUMNS, Contig, Features, table_of
+from bioterp.annotations.features import COLUMNS, LONGEST, Contig, Features, table_of
 from bioterp.errors import InputError, nearest
 from bioterp.sequence import open_text
 
@@ -63,9 +63,9 @@ def format_of(path: Path) -> str:
                 return "gff"
             continue
         fields = line.split("\t")
-        if len(fields) in (8, 9) and fields[3].isdigit() and fields[4].isdigit():
+        if len(fields) in (8, 9) and is_whole(fields[3]) and is_whole(fields[4]):
             return "gff"
-        if len(fields) >= 3 and fields[1].isdigit() and fields[2].strip().isdigit():
+        if len(fields) >= 3 and is_whole(fields[1]) and is_whole(fields[2].strip()):
             return "bed"
         break
     raise InputError(f"{path} is in no format this knows; wanted {', '.join(sorted(set(ENDINGS)))} (plain or .gz)")
@@ -96,6 +96,19 @@ def bad(path: Path, number: int, what: str) -> InputError:
     return InputError(f"{path}, line {number}: {what}")
 
 
+def is_whole(text: str) -> bool:
+    """Nothing but the digits 0 to 9 (`isdigit` alone also takes superscripts, which int() refuses)."""
+    return text.isascii() and text.isdecimal()
+
+
+def check_range(path: Path, number: int, value: int, what: str) -> int:
+    """The value, or InputError where no contig can be that long."""
+    if value > LONGEST:
+        shown = str(value) if value < 10**30 else "a number of more than 30 digits"
+        raise bad(path, number, f"{what} {shown} is longer than any contig (at most {LONGEST} bp)")
+    return value
+
+
 def span(path: Path, number: int, start: str, end: str, first: int) -> tuple[int, int]:
     """0-based half-open from a line's two numbers, counted from `first` (1: closed, 0: half-open)."""
     try:
@@ -106,6 +119,7 @@ def span(path: Path, number: int, start: str, end: str, first: int) -> tuple[int
         raise bad(path, number, f"start {start} lies before the first base ({first})")
     if high < low or (first == 1 and high == low):
         raise bad(path, number, f"start {start} > end {end}; if the columns are swapped, swap them back")
+    check_range(path, number, high, "end")
     return low, high
 
 
@@ -160,10 +174,10 @@ def read_gff(path: Path, keep: Collection[str] | None = None) -> Features:
 
 def _declare(path: Path, number: int, line: str, contigs: dict[str, Contig]) -> None:
     words = line.split()
-    if len(words) != 4 or not words[3].isdigit():
+    if len(words) != 4 or not is_whole(words[3]) or len(words[3]) > 4000:
         raise bad(path, number, f"{line!r}; wanted '##sequence-region name start end'")
     before = contigs.get(words[1], Contig())
-    contigs[words[1]] = Contig(int(words[3]), before.circular, before.aliases)
+    contigs[words[1]] = Contig(check_range(path, number, int(words[3]), "length"), before.circular, before.aliases)
 
 
 def _whole(contigs: dict[str, Contig], contig: str, end: int, text: str) -> None:

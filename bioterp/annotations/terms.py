@@ -21,6 +21,7 @@ import numpy as np
 import pandas as pd
 
 from bioterp.annotations import codes, coding, exons
+from bioterp.annotations.contigs import few
 from bioterp.annotations.features import Contig, Features, choose
 from bioterp.annotations.intervals import WHOLE
 from bioterp.errors import InputError, nearest
@@ -57,7 +58,9 @@ def terms_of(
     InputError when a type or a term is not there, with the nearest.
     """
     if not len(features.table):
-        raise InputError(f"{features.path} has no feature on the contigs of the rows ({', '.join(list(contigs)[:4])})")
+        if features.kind == "called":
+            raise InputError(f"no gene was called on {few(list(contigs))}; is the sequence long enough to hold one?")
+        raise InputError(f"{features.path} has no feature on the contigs of the rows ({few(list(contigs))})")
     everything = features
     features = features.with_table(choose(features.table, attributes, exclude, having))
     table = features.table

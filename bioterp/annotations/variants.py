@@ -8,17 +8,19 @@ without an index; BCF needs pysam. Genotypes are not looked at (the haplotype ad
 from __future__ import annotations
 
 import re
-from collections.abc import Collection, Iterator
+from collections.abc import Collection, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
 from bioterp.annotations.features import Contig, Features, table_of
-from bioterp.annotations.intervals import bad, lines
+from bioterp.annotations.intervals import bad, check_range, is_whole, lines
 from bioterp.errors import InputError, missing_package
 
 _CONTIG = re.compile(r"##contig=<.*?ID=([^,>]+)")
 _LENGTH = re.compile(r"[,<]length=(\d+)")
 _END = re.compile(r"(?:^|;)END=(\d+)")
+BASES = "ACGT"
+MOST_WRONG = 0.2  # the share of REF alleles past which a VCF is taken to be of another assembly
 
 
 def read_vcf(path: Path, keep: Collection[str] | None = None, type_: str | None = None) -> Features:
@@ -26,15 +28,17 @@ def read_vcf(path: Path, keep: Collection[str] | None = None, type_: str | None 
     symbolic) as a column filters can use; `attributes` is INFO, and `FILTER` and `QUAL` are columns."""
     contigs: dict[str, Contig] = {}
     columns: dict[str, list[Any]] = {
-        name: [] for name in ("contig", "start", "end", "name", "line", "attributes", "class", "FILTER", "QUAL")
+        name: [] for name in ("contig", "start", "end", "name", "line", "attributes", "class", "FILTER", "QUAL", "REF")
     }
-    header = False
+    header, found = False, 0
     for number, line in _text(path):
         if line.startswith("#"):
             if line.startswith("##contig"):
                 named, length = _CONTIG.match(line), _LENGTH.search(line)
                 if named:
-                    contigs[named[1]] = Contig(int(length[1]) if length else None)
+                    contigs[named[1]] = Contig(
+                        check_range(path, number, int(length[1][:4000]), "length") if length else None
+                    )
             header |= line.startswith("#CHROM")
             continue
         if not line.strip():
@@ -45,8 +49,12 @@ def read_vcf(path: Path, keep: Collection[str] | None = None, type_: str | None 
         if len(fields) < 8:
             raise bad(path, number, f"{len(fields)} columns; VCF has at least 8, separated by tabs")
         contig, at, name, ref, alt, quality, passed, info = fields[:8]
-        if not at.isdigit():
-            raise bad(path, number, f"POS {at!r} is not a whole number")
+        found += 1
+        if not is_whole(at) or len(at) > 4000:
+            raise bad(path, number, f"POS {at[:40]!r} is not a whole number")
+        check_range(path, number, int(at), "POS")
+        if not ref.strip():
+            raise bad(path, number, f"REF {ref!r} is empty; VCF has the reference bases there")
         contigs.setdefault(contig, Contig())
         if keep is not None and contig not in keep:
             continue
@@ -56,17 +64,41 @@ def read_vcf(path: Path, keep: Collection[str] | None = None, type_: str | None 
         kind = classify(ref, alt.split(","))
         until = _END.search(info) if kind == "symbolic" else None
         if until:
-            end = int(until[1])
+            end = check_range(path, number, int(until[1][:4000]), "END")
             if end <= start:
                 raise bad(path, number, f"END={end} lies before POS {at}")
         values = (contig, start, end, name if name != "." else f"{contig}:{at}:{ref}:{alt}", number,
-                  "" if info == "." else info, kind, passed, quality)  # fmt: skip
+                  "" if info == "." else info, kind, passed, quality, ref)  # fmt: skip
         for column, value in zip(columns.values(), values, strict=True):
             column.append(value)
     if not header:
         raise InputError(f"{path} has no '#CHROM' line; is it a VCF?")
+    if not found:
+        raise InputError(f"{path} holds no record (only a header); is it the right file?")
     table = table_of(columns).assign(type=type_ or "variant")
     return Features(table, contigs, "vcf", str(path))
+
+
+def check_reference(features: Features, sequence: Mapping[str, str]) -> list[str]:
+    """Warnings where the REF of SNVs is not the base of the sequence; InputError above MOST_WRONG of them."""
+    table = features.table[features.table["class"] == "SNV"]
+    wrong = seen = 0
+    example = ""
+    for contig, at, ref in zip(table["contig"], table["start"], table["REF"], strict=True):
+        base = sequence.get(contig, "")[at : at + 1].upper().replace("U", "T")
+        ref = ref.upper()
+        if base not in BASES or ref not in BASES or not base:
+            continue  # masked, or off the sequence: nothing to compare
+        seen += 1
+        if base != ref:
+            wrong += 1
+            example = example or f"{contig}:{at + 1} has {base}, not {ref}"
+    if not wrong:
+        return []
+    said = f"{wrong} of {seen} REF alleles differ from the sequence ({example}): another assembly?"
+    if wrong > MOST_WRONG * seen:
+        raise InputError(f"{features.path}: {said}")
+    return [said]
 
 
 def classify(ref: str, alts: list[str]) -> str:

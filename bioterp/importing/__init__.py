@@ -69,6 +69,8 @@ def import_activations(
     InputError: unreadable file, unknown format, wrong number of rows, NaN or infinity (file, row, column named).
     AlignmentError: two rows of a sample and strand cover the same base.
     """
+    if isinstance(block, bool) or not isinstance(block, int | np.integer) or block < 1:
+        raise InputError(f"block={block!r} cannot be used; wanted a whole number of bp, 1 or more")
     shards = open_shards(path, format, tensor)
     widths = {shard.values.shape[1] for shard in shards}
     if len(widths) > 1:

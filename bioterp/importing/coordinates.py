@@ -19,7 +19,7 @@ TEXT = ("contig", "strand", "item", "sample", "block", "split")
 
 
 def read_coordinates(coordinates: str | Path | pd.DataFrame) -> pd.DataFrame:
-    """The table with contig, start, end (int64) and strand ('+' where not told), checked."""
+    """The table with contig, start, end (int64), strand ('+' where not told) and whether it was told, checked."""
     if isinstance(coordinates, pd.DataFrame):
         table, name = coordinates.reset_index(drop=True), "the coordinate table"
     else:
@@ -38,6 +38,7 @@ def read_coordinates(coordinates: str | Path | pd.DataFrame) -> pd.DataFrame:
             if table[column].isna().any():
                 raise InputError(f"{name}, line {int(table[column].isna().argmax()) + 1}: {column} is missing")
             table[column] = table[column].astype(str)
+    table["stranded"] = "strand" in table.columns and bool((table["strand"] != ".").any())
     if "strand" not in table.columns:
         table["strand"] = "+"
     table["strand"] = table["strand"].replace({".": "+", "1": "+", "-1": "-"})
@@ -67,10 +68,11 @@ def _read(path: Path) -> pd.DataFrame:
 
 def _whole(values: pd.Series, name: str) -> Array:
     numbers = pd.to_numeric(values, errors="coerce")
-    bad = numbers.isna() | (numbers % 1 != 0)
+    bad = ~(numbers.abs() < 2**53) | (numbers % 1 != 0)
     if bad.any():
         at = int(bad.argmax())
-        raise InputError(f"{name}, line {at + 1}: {values.name} is {values.iloc[at]!r}; wanted a whole number")
+        what = "is missing" if values.isna().iloc[at] else f"is {str(values.iloc[at])[:40]!r}"
+        raise InputError(f"{name}, line {at + 1}: {values.name} {what}; wanted a whole number")
     return np.asarray(numbers, np.int64)
 
 
@@ -112,7 +114,7 @@ def rows_of(
     if "split" not in frame.columns:
         frame["split"] = frame["block"].map({name: split_of(name, seed) for name in frame["block"].unique()})
     _check_splits(frame)
-    return _items(frame, start, end, spaces)
+    return _items(frame, start, end, spaces, bool(table["stranded"].all()))
 
 
 def _cells(table: pd.DataFrame, n: int) -> tuple[Array, Array, Array]:
@@ -146,9 +148,11 @@ def _check_ends(table: pd.DataFrame, spaces: Mapping[str, Space]) -> None:
     bad = (table["start"] < 0) | (~around & (table["end"] > length))
     if bad.any():
         line = table[bad].iloc[0]
+        size = length[bad].iloc[0]
+        where = f"outside the contig (0 to {size:.0f})" if np.isfinite(size) else "before the contig's first base"
         raise InputError(
-            f"the coordinate table has {line['contig']}:{line['start']}-{line['end']}, outside the contig "
-            f"(0 to {length[bad].iloc[0]:.0f}); another assembly, 1-based coordinates, or a circular contig?"
+            f"the coordinate table has {line['contig']}:{line['start']}-{line['end']}, {where}; "
+            "another assembly, 1-based coordinates, or a circular contig?"
         )
 
 
@@ -164,7 +168,7 @@ def _check_splits(frame: pd.DataFrame) -> None:
         raise InputError(f"block {name!r} has rows in {both}; a block is never divided: give columns block and split")
 
 
-def _items(frame: pd.DataFrame, start: Array, end: Array, spaces: Mapping[str, Space]) -> Rows:
+def _items(frame: pd.DataFrame, start: Array, end: Array, spaces: Mapping[str, Space], stranded: bool) -> Rows:
     minus = (frame["strand"] == "-").to_numpy()
     changed = np.ones(len(frame), bool)
     keys = frame.apply(lambda column: pd.factorize(column)[0]).to_numpy()
@@ -193,7 +197,9 @@ def _items(frame: pd.DataFrame, start: Array, end: Array, spaces: Mapping[str, S
         items["item"] = [f"{g.space.name}:{g.bounds.min()}-{g.bounds.max()}:{strand}" for g, strand in place]
     again = items.groupby("item").cumcount()
     items["item"] = items["item"].where(again == 0, items["item"] + "/" + again.astype(str))
-    return Rows.from_grids(items[["item", "sample", "block", "split"]], grids)
+    items["strand"] = [grid.strand for grid in grids]
+    told = ["item", "sample", "block", "split", *(["strand"] if stranded else [])]
+    return Rows.from_grids(items[told], grids)
 
 
 def _grid(space: Space, start: Array, end: Array, minus: bool) -> Grid:

@@ -17,6 +17,7 @@ from __future__ import annotations
 import json
 import pickle
 import re
+import zipfile
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -99,7 +100,7 @@ def _format_of(file: Path) -> str:
 
 def _natural(file: Path) -> list[Any]:
     """shard_2 before shard_10."""
-    return [int(part) if part.isdigit() else part for part in re.split(r"(\d+)", str(file))]
+    return [int(part) if part.isdecimal() else part for part in re.split(r"(\d+)", str(file))]
 
 
 def _open(file: Path, format: str, tensor: str | None) -> list[Shard]:
@@ -122,8 +123,12 @@ def _open(file: Path, format: str, tensor: str | None) -> list[Shard]:
 def _npy(file: Path) -> Array:
     try:
         array = np.load(file, mmap_mode="r", allow_pickle=False)
-    except (ValueError, EOFError, OSError) as error:
-        raise InputError(f"{file} is not a plain .npy array: {error}") from None
+    except OSError as error:
+        raise InputError(f"{file} cannot be read: {error}") from None
+    except (ValueError, EOFError, zipfile.BadZipFile):  # NumPy's own message advises to unpickle the file
+        raise InputError(
+            f"{file} is not a plain .npy array of numbers: it is damaged, cut off or of another format"
+        ) from None
     if not isinstance(array, np.ndarray):
         raise InputError(f"{file} holds several arrays; save one with np.save")
     return array

@@ -12,6 +12,7 @@ What a model answers to is in `base.Model`; the known names are data in `known.p
 
 from __future__ import annotations
 
+import difflib
 import re
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -26,6 +27,7 @@ __all__ = ["Known", "known_models", "load_model"]
 
 REFERENCE = Path(__file__).parent / "reference"
 SHIPPED = {"bioterp/dna-small": "dna_small"}
+CLOSE = 0.9  # difflib's ratio from which an unknown hub id is taken for a misspelt known name
 DTYPES = ("float32", "float16", "bfloat16")
 
 
@@ -80,16 +82,30 @@ def load_model(
     from bioterp.models import huggingface
 
     _only(options, ("dtype", "alphabet", "context"), name)
-    return huggingface.load(
-        name,
-        source,
-        weights=weights,
-        seed=seed,
-        device=device,
-        trust_remote_code=trust_remote_code,
-        revision=revision,
-        **options,
-    )
+    try:
+        return huggingface.load(
+            name,
+            source,
+            weights=weights,
+            seed=seed,
+            device=device,
+            trust_remote_code=trust_remote_code,
+            revision=revision,
+            **options,
+        )
+    except InputError as error:
+        meant = _meant(name)
+        if meant is None or Path(name).is_dir():
+            raise
+        raise InputError(f"{error}; did you mean {meant!r}?") from error
+
+
+def _meant(name: str) -> str | None:
+    """The known model whose name is all but this one; None for a known name and for one like none."""
+    if name in KNOWN or name in SHIPPED:
+        return None
+    close = difflib.get_close_matches(name, [*KNOWN, *SHIPPED], n=1, cutoff=CLOSE)
+    return close[0] if close else None
 
 
 def _loader(name: str) -> tuple[str, str]:
@@ -109,6 +125,8 @@ def _loader(name: str) -> tuple[str, str]:
         return "splice", name
     if re.fullmatch(r"[A-Za-z_][\w.]*:[A-Za-z_]\w*", name):
         return "factory", name
+    if name.startswith("bioterp/"):  # shipped with the package: the hub has none of them
+        raise InputError(f"there is no model {name!r} in this installation; {nearest(name, SHIPPED)}")
     if re.fullmatch(r"[\w.-]+/[\w.-]+", name) and not Path(name).parent.is_dir():
         return "huggingface", name
     raise InputError(

@@ -5,9 +5,12 @@ from __future__ import annotations
 import sys
 
 import pytest
+from label_rows import tiled
 
-from bioterp.annotations import call_genes
+from bioterp.annotations import call_genes, label
+from bioterp.annotations.features import table_of
 from bioterp.errors import InputError
+from bioterp.grid import Space
 
 
 def test_what_cannot_be_called(write, monkeypatch) -> None:
@@ -27,3 +30,10 @@ def test_what_cannot_be_called(write, monkeypatch) -> None:
     monkeypatch.setitem(sys.modules, "pybarrnap", None)
     with pytest.raises(InputError, match=r"pybarrnap.*bioterp\[demo\]"):
         call_genes(fine)
+
+
+def test_a_table_without_genes_says_so() -> None:
+    table = table_of({"contig": [], "start": [], "end": []})
+    table.attrs.update(contigs={"c": 200}, called=True)
+    with pytest.raises(InputError, match="no gene was called on 'c'"):
+        label(tiled(Space("c", "bp", 200), 37), table)

@@ -14,6 +14,7 @@ from bioterp.annotations.reading import read
 from bioterp.errors import InputError
 from bioterp.grid import Grid, Space
 from bioterp.rows import Rows
+from bioterp.sequence import Sequences
 
 
 @pytest.fixture
@@ -271,3 +272,109 @@ def test_past_the_origin_of_a_circle_but_not_of_a_line(gff) -> None:
         assert positions(field, "D_loop", "-") == [*range(30), *range(180, 200)]
         assert field.columns["n_instances"].iloc[0] == 1
         assert not any(n.startswith("region") for n in field.columns["name"])
+
+
+HEAD = "##fileformat=VCFv4.2\n#CHROM\tPOS\tID\tREF\tALT\tQUAL\tFILTER\tINFO\n"
+HUGE = "9" * 20
+
+
+@pytest.mark.parametrize(
+    ("name", "text", "message"),
+    [
+        ("a.bed", f"c\t1\t{HUGE}\n", "line 1: end 9+ is longer than any contig"),
+        ("a.bed", f"c\t1\t9\tn\t0\t+\t0\t{HUGE}\t0\t1\t8\t0\n", "line 1: thick or block coordinate 9+ is longer"),
+        ("a.bed", "c\t1\t9\tn\t0\t+\t0\t9\t0\t2\t1,1\t-5,0\n", "blockStarts cannot be negative"),
+        ("a.gff3", f"c\t.\tgene\t1\t{HUGE}\t.\t+\t.\tID=x", "line 1: end 9+ is longer than any contig"),
+        ("a.gff3", f"##sequence-region c 1 {HUGE}\n{GOOD}", "line 1: length 9+ is longer than any contig"),
+        ("a.gff3", f"##sequence-region c 1 \u00b2\n{GOOD}", "line 1: .*wanted '##sequence-region name start end'"),
+        ("a.vcf", f"{HEAD}c\t{HUGE}\t.\tA\tC\t.\t.\t.\n", "line 3: POS 9+ is longer than any contig"),
+        ("a.vcf", f"{HEAD}c\t\u00b2\t.\tA\tC\t.\t.\t.\n", "line 3: POS '\u00b2' is not a whole number"),
+        ("a.vcf", f"{HEAD}c\t4\t.\tA\t<DEL>\t.\t.\tEND={HUGE}\n", "line 3: END 9+ is longer than any contig"),
+        ("a.vcf", f"##contig=<ID=c,length={HUGE}>\n{HEAD}", "line 1: length 9+ is longer than any contig"),
+        ("a.vcf", f"{HEAD}c\t4\t.\t\tC\t.\t.\t.\n", "line 3: REF '' is empty"),
+        ("a.vcf", HEAD, "a.vcf holds no record"),
+        ("a.bed", "c\t190\t209\n", r"a ends at 209, past the end of 'c' \(200 bp\): the annotation"),
+        ("a.txt", "c\t\u00b2\t9\n", "in no format this knows"),
+    ],
+)
+def test_numbers_that_are_none_and_records_that_are_not_there(rows, write, name, text, message) -> None:
+    with pytest.raises(InputError, match=message) as error:
+        label(rows, write(name, text))
+    assert "\n" not in str(error.value) and "more:" not in str(error.value)
+
+
+@pytest.mark.parametrize("odd", [1e20, float("nan"), 10**25, 3.5, "x"])
+def test_a_table_with_odd_coordinates(rows, odd) -> None:
+    table = pd.DataFrame({"contig": ["c", "c"], "start": [3, 11], "end": pd.Series([6, odd], dtype=object)})
+    with pytest.raises(InputError, match="line 1 of the table of features has the end"):
+        label(rows, table)
+
+
+CUT = {
+    "no ORIGIN": (GENBANK[: GENBANK.index("ORIGIN")], "is damaged or cut off: Premature end"),
+    "no ORIGIN, closed": (GENBANK[: GENBANK.index("ORIGIN")] + "//\n", "is damaged or cut off: Premature end"),
+    "in the features": (GENBANK[: GENBANK.index("/codon_start") + 5], "is damaged or cut off: Premature end"),
+    "in a key": (GENBANK[: GENBANK.index("mRNA") + 4], "is damaged or cut off: "),
+    "in the header": (GENBANK[: GENBANK.index("KEYWORDS")], "is damaged or cut off: "),
+    "in the bases": (
+        GENBANK[: GENBANK.index("61 acgt") + 30],
+        "record 'TINY.2' says 120 bp and holds 85: it is cut off",
+    ),
+    "before //": (GENBANK[: GENBANK.index("//")], "record 'TINY.2' has no closing //"),
+    "unclosed join": (GENBANK.replace("62..70,90..95)", "62..70"), "Problem with 'CDS' feature: join"),
+    "another length": (GENBANK.replace("120 bp", "480 bp"), "says 480 bp and holds 120: it is cut off"),
+    "too many bases": (GENBANK.replace("120 bp", " 60 bp"), "says 60 bp and holds 120: it is damaged"),
+}
+
+
+@pytest.mark.parametrize("case", CUT)
+def test_a_cut_genbank_is_one_sentence(write, recwarn, case: str) -> None:
+    text, message = CUT[case]
+    path = write("t.gb", text)
+    for reader in (read, Sequences):
+        with pytest.raises(InputError, match=message) as error:
+            reader(path)
+        assert "t.gb" in str(error.value) and "fetch it again" in str(error.value) and "\n" not in str(error.value)
+    assert not [w for w in recwarn.list if w.category.__name__.startswith("Biopython")]
+
+
+def test_a_genbank_cut_anywhere_is_refused(write) -> None:
+    for length in range(60, len(GENBANK) - 1, 7):
+        path = write("t.gb", GENBANK[:length])
+        for reader in (read, Sequences):
+            with pytest.raises(InputError, match="fetch it again"):
+                reader(path)
+
+
+def test_names_that_differ_are_told_for_the_run_file_too(rows, write) -> None:
+    with pytest.raises(InputError) as error:
+        label(rows, write("a.bed", "chrC\t4\t9\n"))
+    assert """pass contigs={'c': 'chrC'} (in run.yaml: contigs: {"c": "chrC"})""" in str(error.value)
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "message"),
+    [
+        ("mystery         58", "mystery         20.25..x", r"location of mystery in .*'TINY.2' .*'20.25..x'"),
+        ("mystery         58", "mystery         70..60", r"location of mystery in .*'70..60'.*correct it"),
+        ("CDS             <20..49", "CDS             <20...49", r"location of CDS 'cut' in record"),
+        ("/codon_start=2", "/codon_start=x", r"CDS 'cut' has codon_start='x'"),
+    ],
+)
+def test_no_feature_of_a_genbank_is_dropped(write, recwarn, old: str, new: str, message: str) -> None:
+    text = GENBANK.replace(old, new).replace("circular", "linear  ")
+    with pytest.raises(InputError, match=message):
+        read(write("t.gb", text))
+    assert not [w for w in recwarn.list if w.category.__name__.startswith("Biopython")]
+
+
+def test_a_reference_of_another_assembly(rows, write) -> None:
+    bases = "ACGT" * 50
+    lines = [f"c\t{at + 1}\t.\t{bases[at]}\tN\t.\t.\t.\n" for at in range(20)]
+    assert label(rows, write("a.vcf", HEAD + "".join(lines)), sequence={"c": bases}).about["warnings"] == []
+    lines[3] = "c\t4\t.\tA\tN\t.\t.\t.\n"
+    said = label(rows, write("a.vcf", HEAD + "".join(lines)), sequence={"c": bases}).about["warnings"]
+    assert said == ["1 of 20 REF alleles differ from the sequence (c:4 has T, not A): another assembly?"]
+    lines = [line.replace("\tC\tN", "\tG\tN") for line in lines]
+    with pytest.raises(InputError, match=r"a\.vcf: 6 of 20 REF alleles differ"):
+        label(rows, write("a.vcf", HEAD + "".join(lines)), sequence={"c": bases})

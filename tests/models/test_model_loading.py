@@ -245,3 +245,25 @@ def test_onehot_leaves_masked_bases_zero(entries):
     (part,) = model.prepare([np.array([0, 1, 2, 3, 4, 0, 2, 2], np.uint8)]).parts
     expected = [[1, 0, 0, 0, 0, 1, 0, 0], [0, 1, 0, 0, 0, 0, 0, 0], [0, 0, 1, 0, 0, 0, 1, 1], [0, 0, 0, 1, 0, 0, 0, 0]]
     assert part.inputs["x"].tolist() == [expected]
+
+
+def test_a_misspelt_name_of_ours_never_asks_the_hub(monkeypatch):
+    from bioterp.models import huggingface
+
+    monkeypatch.setattr(huggingface, "load", lambda *_, **__: pytest.fail("asked the hub"))
+    with pytest.raises(InputError, match=r"there is no model 'bioterp/dna-smal' .*did you mean 'bioterp/dna-small'"):
+        load_model("bioterp/dna-smal")
+
+
+@pytest.mark.parametrize("misspelt", [True, False])
+def test_a_hub_id_like_a_known_one_is_offered_when_it_fails(monkeypatch, misspelt):
+    from bioterp.models import huggingface
+
+    def fail(*_, **__):
+        raise InputError("could not load")
+
+    monkeypatch.setattr(huggingface, "load", fail)
+    known = next(row.name for row in known_models().values() if row.loader == "huggingface" and row.weights == "hub")
+    with pytest.raises(InputError, match=r"^could not load") as error:
+        load_model(known[:-1] if misspelt else known)
+    assert (f"did you mean {known!r}?" in str(error.value)) is misspelt
