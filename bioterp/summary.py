@@ -45,7 +45,10 @@ def print_detection(detection: pd.DataFrame) -> None:
         cells += [interval, _number(row["f1_null"], ".2f"), _number(row["q"], ".1e"), f"{row['above']:.2f}"]
         table.add_row(*cells, *(_number(above.loc[term, other], ".2f") for other in others))
     console = _console()
-    console.print(table)
+    if table.row_count:
+        console.print(table)
+    else:
+        console.print(f"No term has {FEW} held-out instances: read more of the genome, or give smaller source.blocks.")
     if len(few):
         console.print(f"not shown, fewer than {FEW} held-out instances: {', '.join(few.index)}")
 
