@@ -7,8 +7,9 @@ import shutil
 from collections.abc import Generator, Iterator
 from typing import Any
 
-from bioterp.config import Label, Run, check_paths, open_model, open_source
+from bioterp.config import Label, Run
 from bioterp.errors import BioterpError
+from bioterp.opening import check_paths, open_model, open_source
 
 Finding = tuple[str, str]  # ('ok' | 'warning' | 'problem', one line)
 

@@ -26,11 +26,12 @@ from bioterp.analyses.enrichment import enrichment
 from bioterp.analyses.features import features
 from bioterp.analyses.readout import readout
 from bioterp.annotations import join, label
-from bioterp.config import Run, check_paths, open_model, open_source
+from bioterp.config import Run
 from bioterp.dictionary import Dictionary, Encoded
 from bioterp.errors import InputError
 from bioterp.export import export
 from bioterp.field import Field
+from bioterp.opening import check_paths, open_model, open_source
 from bioterp.progress import say
 from bioterp.report import report
 from bioterp.rows import SPLITS

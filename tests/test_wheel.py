@@ -124,9 +124,9 @@ def test_the_demo_finds_its_genome_and_model(installed: Path, tmp_path: Path) ->
     code = """
 from pathlib import Path
 import sys
-from bioterp import check, config, demo
+from bioterp import check, demo, opening
 run = demo.config(Path("demo"))
-model, source = config.open_model(run), config.open_source(run)
+model, source = opening.open_model(run), opening.open_source(run)
 model.check_length(run.source.window + 2 * run.source.halo)
 print([model.resolve(layer) for layer in run.layers], len(source), run.source.fasta.name)
 print([line for level, line in check.findings(run) if level == "problem"])
