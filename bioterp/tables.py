@@ -53,8 +53,8 @@ NOTE = _columns(("note", "string", "", "why numbers of this row are null or to b
 
 DETECTION = _columns(
     ("threshold", "float64", "raw code units", "a cell is active when its code is greater than this"),
-    ("n_cells", "int32", "cells", "positive test cells of the term"),
-    ("n_instances", "int32", "instances", "instances of the term in test"),
+    ("n_cells", "int32", "cells", "positive cells of the term in the scored part"),
+    ("n_instances", "int32", "instances", "instances of the term in the scored part"),
     ("prevalence", "float64", "fraction", "positive share of the known test cells"),
     ("precision", "float64", "fraction", "positive share of the active known test cells"),
     ("recall", "float64", "fraction", "active share of the positive test cells"),
@@ -76,7 +76,12 @@ DETECTION = _columns(
     ("n_tests", "int32", "pairs", "selected pairs that q and q_by correct for"),
     ("n_shifts", "int32", "shifts", "circular shifts of the null; p cannot be below 1 / n_shifts"),
     ("n_blocks", "int32", "blocks", "test blocks behind the interval"),
-    ("split", "string", "", "the part the numbers come from"),
+    (
+        "split",
+        "string",
+        "",
+        "the part the numbers come from: test, or cross-fitted (all blocks, each scored by a choice made without it)",
+    ),
 )
 ENRICHMENT = _columns(
     ("log2_odds", "float64", "log2", "log2 odds ratio of active and positive, each count + 0.5"),
@@ -109,6 +114,45 @@ READOUT = _columns(
     ("n_blocks", "int32", "blocks", "blocks behind the intervals"),
     ("split", "string", "", "the part the numbers come from"),
 )
+BLOCKS = _columns(
+    ("block", "string", "", "block of the test rows (of all rows where the pair was cross-fitted)"),
+    ("tp", "int32", "cells", "active positive cells"),
+    ("fp", "int32", "cells", "active negative cells"),
+    ("positives", "int32", "cells", "positive cells"),
+    ("known", "int32", "cells", "cells whose label is known"),
+    ("split", "string", "", "the part the counts come from: test, or cross-fitted"),
+)
+LAYERS = _columns(
+    ("n_seeds", "int32", "seeds", "dictionaries behind the means; 1 for a baseline"),
+    ("n_instances", "int32", "instances", "instances of the term in the part that was scored"),
+    ("f1", "float64", "fraction", "mean over seeds of the F1 of the layer's best feature, chosen on train and valid"),
+    ("f1_null", "float64", "fraction", "mean over seeds of its chance level"),
+    ("above", "float64", "fraction", "mean over seeds of F1 above chance"),
+    ("above_min", "float64", "fraction", "smallest over seeds"),
+    ("above_max", "float64", "fraction", "largest over seeds"),
+    ("select", "float64", "fraction", "mean over seeds of F1 above chance where the feature was chosen"),
+    ("best", "bool", "", "the layer with the largest `select` of this representation and term: chosen without test"),
+    ("split", "string", "", "the part f1 and above come from: test, or cross-fitted"),
+)
+COMPARISON = _columns(
+    (
+        "above",
+        "float64",
+        "fraction",
+        "F1 above chance, on the scored part, of the best feature for the term (chosen on train and valid)",
+    ),
+    ("baseline", "string", "", "representation it is compared with"),
+    ("baseline_layer", "string", "", "layer of the baseline's best feature, chosen in the same way"),
+    ("baseline_feature", "int32", "", "that feature"),
+    ("baseline_above", "float64", "fraction", "its F1 above chance on the same rows"),
+    ("difference", "float64", "fraction", "above − baseline_above"),
+    ("lo", "float64", "fraction", "lower end of the 95 % paired delete-one-block jackknife interval of the difference"),
+    ("hi", "float64", "fraction", "upper end of that interval"),
+    ("n_blocks", "int32", "blocks", "blocks behind the interval"),
+    ("n_instances", "int32", "instances", "instances of the term in the scored part"),
+    ("result", "string", "", "win (lo > 0), loss (hi < 0), open (the interval holds 0), none (no interval)"),
+    ("split", "string", "", "the part the numbers come from: test, or cross-fitted"),
+)
 
 # Tables of DESIGN §6 that later analyses fill (probing, association, confounding) are declared with them.
 TABLES: dict[str, tuple[Column, ...]] = {
@@ -116,6 +160,9 @@ TABLES: dict[str, tuple[Column, ...]] = {
     "enrichment": (*SUBJECT, *LAYER, *FEATURE, *TERM, *ENRICHMENT, *NOTE),
     "features": (*SUBJECT, *LAYER, *FEATURE, *FEATURES),
     "readout": (*SUBJECT, *LAYER, *READOUT, *NOTE),
+    "blocks": (*SUBJECT, *LAYER, *FEATURE, *TERM, *BLOCKS),
+    "layers": (*SUBJECT, *LAYER, *TERM, *LAYERS, *NOTE),
+    "comparison": (*SUBJECT, *LAYER, *FEATURE, *TERM, *COMPARISON, *NOTE),
 }
 _NUMPY = {"float64": "float64", "int32": "int32", "bool": "bool", "string": "object"}
 
