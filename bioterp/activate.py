@@ -45,7 +45,6 @@ def activations(
     layers = list(layers)
     if not layers or len(set(layers)) < len(layers):
         raise InputError(f"layers must name each layer once; got {layers}")
-    names = {layer: model.resolve(layer) for layer in layers}
     dtype = dtype or model.dtype
     # The plan of shards depends on the widest layer of the model that was asked for, and is part of the recipe.
     itemsize = 4 if dtype == "float32" else 2
@@ -53,11 +52,9 @@ def activations(
     per_item = _cells_of_an_item(source)
     shard_items = max(1, SHARD_BYTES // (widest * itemsize * per_item))
     shards = -(-len(source) // shard_items)
-    # Of a folder only its name: what a result is does not depend on where its model lay, and folders are private.
-    shown = Path(model.name).name if Path(model.name).is_dir() else model.name
     writers = {}
     for layer in layers:
-        about = {"model": shown, "model_hash": model.hash, "layer": str(layer), "module": names[layer]}
+        about = about_layer(model, layer)
         recipe = {**about, "source": source.recipe, "shard_items": shard_items}
         columns = _columns(model, layer)
         folder = Path(out) / f"layer={layer}"
@@ -72,6 +69,26 @@ def activations(
             for layer in todo:
                 writers[layer].write(shard, rows, kept.pop(layer).whole())
     return {layer: writers[layer].finish(shards) for layer in layers}
+
+
+def about_layer(model: Any, layer: int | str) -> dict[str, Any]:
+    """What a Field of activations says of its model and layer, told without running anything."""
+    # Of a folder only its name: what a result is does not depend on where its model lay, and folders are private.
+    shown = Path(model.name).name if Path(model.name).is_dir() else model.name
+    return {"model": shown, "model_hash": model.hash, "layer": str(layer), "module": model.resolve(layer)}
+
+
+def cells(source: Source, model: Any, out: str | Path, *, batch_cells: int = BATCH_CELLS) -> Field:
+    """The rows `activations` will give, as a Field without columns: the model tokenises and does not run.
+
+    Labels can be painted, and finished tables recognised, before or after the activations are on disk.
+    """
+    recipe = {"model_hash": model.hash, "source": source.recipe}
+    writer = FieldWriter(out, [], "activation", recipe, {"model_hash": model.hash})
+    if not writer.done(0):
+        rows = _run_shard(source.read(0, len(source)), model, {}, batch_cells)
+        writer.write(0, rows, np.zeros((len(rows), 0), np.float32))
+    return writer.finish(1)
 
 
 def _cells_of_an_item(source: Source) -> int:
@@ -120,7 +137,7 @@ def _run_shard(
     grids: list[Grid] = []
     for group in _batches(items, batch_cells):
         batch = model.prepare([array for _, array, _ in group])
-        outputs = {layer: _numpy(values) for layer, values in model.run(batch, list(kept)).items()}
+        outputs = {layer: _numpy(values) for layer, values in model.run(batch, list(kept)).items()} if kept else {}
         for i, (item, _, grid) in enumerate(group):
             cells, keep = core_cells(item, grid, batch.cells[i])
             records.append(item.record)

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import json
 import math
+import mmap
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -61,6 +62,27 @@ def float32(values: Array | BFloat16) -> Array:
     if isinstance(values, BFloat16):
         return values.float32()
     return np.asarray(values, np.float32)
+
+
+def taken(values: Array | BFloat16) -> Array:
+    """A stored array as float32 in memory of its own; the pages it was read from leave this process.
+
+    Pages of a mapped file count as its memory until the system takes them back, which it does late: a pass over a
+    genome's activations would seem to need as much memory as they have bytes. They stay in the system's cache.
+    """
+    if isinstance(values, BFloat16):
+        copy = values.float32()
+    else:
+        copy = np.array(values, np.float32)
+    give_back(values)
+    return copy
+
+
+def give_back(values: Array | BFloat16) -> None:
+    """Unmap the pages of a memory-mapped array from this process; reading it again brings them back."""
+    mapped = getattr(values.bits if isinstance(values, BFloat16) else values, "_mmap", None)
+    if mapped is not None and hasattr(mmap, "MADV_DONTNEED"):
+        mapped.madvise(mmap.MADV_DONTNEED)
 
 
 def narrow(values: Array, dtype: str) -> Array | BFloat16:

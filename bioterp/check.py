@@ -7,9 +7,11 @@ import shutil
 from collections.abc import Generator, Iterator
 from typing import Any
 
+from bioterp.adapters.dna import parse_halo
 from bioterp.config import Label, Run
 from bioterp.errors import BioterpError
 from bioterp.opening import check_paths, open_model, open_source
+from bioterp.planning import Layer, groups, room_for_activations
 
 Finding = tuple[str, str]  # ('ok' | 'warning' | 'problem', one line)
 
@@ -24,7 +26,7 @@ def findings(run: Run) -> Iterator[Finding]:
         yield "problem", str(error)
     for name, spec in run.labels.items():
         if spec.call is not None:
-            yield from _importable("pyrodigal", "demo", f"labels.{name}: call")
+            yield from _importable("pyrodigal", "call", f"labels.{name}: call")
         elif source is not None and spec.path is not None and spec.path.is_file():
             yield from _annotation(name, spec, source)
     if not run.labels:
@@ -65,9 +67,9 @@ def _model(run: Run) -> Generator[Finding, None, Any]:
         return None
     yield "ok", f"model: {model.name}, {len(names)} layers ({', '.join(names)})"
     try:
-        model.check_length(run.source.window + 2 * run.source.halo)
+        model.check_length(run.source.window + sum(parse_halo(run.source.halo)))
     except BioterpError as error:
-        yield "problem", f"model: {error} (window + 2·halo)"
+        yield "problem", f"model: {error} (window + halo)"
     return model
 
 
@@ -91,17 +93,27 @@ def _annotation(name: str, spec: Label, source: Any) -> Iterator[Finding]:
 
 
 def _disk(run: Run, source: Any, model: Any) -> Iterator[Finding]:
+    """What the run will keep, or, under `disk`, at most hold, against what is free (one cell per base)."""
     bases = int((source.items["end"] - source.items["start"]).sum())
     itemsize = 4 if (run.dtype or model.dtype) == "float32" else 2
-    layers = sum(model.width(layer) for layer in run.layers) * itemsize
+    size: dict[Layer, int] = {layer: bases * model.width(layer) * itemsize for layer in run.layers}
     twice = 2 if "random-weights" in run.baselines else 1
-    codes = run.dictionary.k * 8 * len(run.layers) * (len(run.dictionary.seeds) + twice - 1)
-    need = bases * (layers * twice + codes)
+    codes = bases * run.dictionary.k * 8 * len(run.layers) * (len(run.dictionary.seeds) + twice - 1)
+    need, said = float(sum(size.values()) * twice + codes), ""
+    if run.disk is not None:
+        try:
+            plan = groups(list(run.layers), size, room_for_activations(float(run.disk), bases, run.dictionary.k))
+        except BioterpError as error:
+            yield "problem", str(error)
+            return
+        if need > float(run.disk):
+            need = float(run.disk)
+            said = f"; layers go through the model in {len(plan)} group{'s' * (len(plan) > 1)}: {plan}"
     place = run.out
     while not place.exists():
         place = place.parent
     free = shutil.disk_usage(place).free
-    line = f"disk: at most {need / 1e9:.1f} GB needed (one cell per base), {free / 1e9:.1f} GB free"
+    line = f"disk: at most {need / 1e9:.1f} GB needed (one cell per base), {free / 1e9:.1f} GB free{said}"
     yield ("problem", line + "; choose another out") if need > free else ("ok", line)
 
 

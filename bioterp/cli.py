@@ -122,6 +122,8 @@ def _check(arguments: argparse.Namespace) -> int:
 
 def _demo_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("what", nargs="?", default="dna", help="dna (default)")
+    parser.add_argument("fasta", nargs="?", default=None, help="your genome instead (FASTA or GenBank, plain or gzip)")
+    parser.add_argument("--whole", action="store_true", help="all of the genome and every layer, not the first 400 kb")
     parser.add_argument("--out", default="demo", help="folder for the results (default: demo)")
     parser.add_argument("--cores", type=int, default=None, metavar="N", help="threads (default: all)")
 
@@ -132,7 +134,7 @@ def _demo(arguments: argparse.Namespace) -> int:
     from bioterp import demo
 
     _threads(arguments.cores)
-    joined = demo.dna(Path(arguments.out))
+    joined = demo.dna(Path(arguments.out), Path(arguments.fasta) if arguments.fasta else None, arguments.whole)
     _summary(joined)
     print(f"report: {Path(arguments.out) / 'report.html'}    exports: {Path(arguments.out) / 'exports'}")
     return 0
@@ -146,6 +148,9 @@ def _summary(joined: dict[str, Any]) -> None:
         summary.print_readout(joined["readout"])
     if "detection" in joined:
         summary.print_detection(joined["detection"])
+    if "layers" in joined:
+        summary.print_layers(joined["layers"])
+        summary.print_comparison(joined["comparison"])
 
 
 # ---------------------------------------------------------------------- stages

@@ -29,7 +29,7 @@ class Source:
     kind: str
     fasta: Path
     window: int = 2048
-    halo: int = 512
+    halo: int | list[int] = 512
     strands: str = "both"
     blocks: str | int | None = None
     regions: Path | None = None
@@ -75,7 +75,11 @@ class Label:
 
 @dataclass(frozen=True)
 class Run:
-    """The whole run."""
+    """The whole run.
+
+    disk: the most the folder `out` may hold, e.g. 25GB. Activations and codes are then dropped once their tables are
+    made (the codes of the dictionary to show stay), and layers go through the model in as many groups as that takes.
+    """
 
     out: Path
     source: Source
@@ -89,6 +93,7 @@ class Run:
     export_features: int = 20
     seed: int = 0
     dtype: str | None = None
+    disk: int | str | None = None
 
 
 CHOICES = {
@@ -133,6 +138,8 @@ def parse(tree: Any, base: Path) -> Run:
     tokens = run.dictionary.tokens
     if isinstance(tokens, str):
         run = dataclasses.replace(run, dictionary=dataclasses.replace(run.dictionary, tokens=_count(tokens)))
+    if isinstance(run.disk, str):
+        run = dataclasses.replace(run, disk=_bytes(run.disk))
     for name, label in run.labels.items():
         if (label.path is None) == (label.call is None):
             raise InputError(f"labels.{name} needs either a path (an annotation file) or call: genes")
@@ -173,6 +180,14 @@ def _count(text: str) -> int:
     if not match:
         raise InputError(f"dictionary.tokens is a count such as 500k or 2M; got {text!r}")
     return round(float(match[1]) * {"": 1, "k": 1e3, "m": 1e6}[match[2].lower()])
+
+
+def _bytes(text: str) -> int:
+    """'25GB', '500 MB' → bytes, decimal as disks are sold."""
+    match = re.fullmatch(r"\s*(\d+(?:\.\d+)?)\s*([KMGT]?B)\s*", text, re.IGNORECASE)
+    if not match:
+        raise InputError(f"disk is a size such as 25GB; got {text!r}")
+    return round(float(match[1]) * {"B": 1, "KB": 1e3, "MB": 1e6, "GB": 1e9, "TB": 1e12}[match[2].upper()])
 
 
 def _record(kind: Any, tree: Any, where: str, base: Path) -> Any:

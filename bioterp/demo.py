@@ -1,4 +1,4 @@
-"""`bioterp demo dna`: a real genome, genes called on the spot, the reference model."""
+"""`bioterp demo dna`: a real genome, genes called on the spot, the reference model, a sweep of its layers."""
 
 from __future__ import annotations
 
@@ -6,50 +6,91 @@ from pathlib import Path
 
 import pandas as pd
 
-from bioterp.config import Run, parse
-from bioterp.errors import missing_package
+from bioterp.adapters.dna import AUTO_BLOCKS
+from bioterp.config import Run, load
+from bioterp.errors import InputError, missing_package
 from bioterp.progress import say
+from bioterp.sequence import Sequences
 from bioterp.store import writing_file
 
 PART = 400_000  # bp of the genome's start: what two cores do in less than ten minutes
+BLOCKS = 40  # blocks to have at least, so that every split gets several
+
+RUN = """\
+# The run this demo makes. Edit it and start it again with `bioterp run`, in another `out`.
+out: .
+source:
+  kind: dna
+  fasta: {fasta}
+  window: 767              # with the halo 1,023 bases: the model's window of attention less one
+  halo: [256, 0]           # context before, none after: the model reads left to right
+  blocks: {block}            # the unit that is never divided between train, valid and test
+{regions}model: {{name: bioterp/dna-small}}
+layers: {layers}          # a sweep: which layer carries which term
+dictionary: {{kind: topk, width: 1024, k: 16, tokens: {tokens}, seeds: [0, 1, 2]}}
+dtype: bfloat16            # how activations are stored
+labels:
+  genes: {{call: genes}}     # or an annotation: {{path: genome.gff.gz}}
+exports: [tsv, parquet, bigwig, h5ad]
+{disk}"""
 
 
-def dna(out: Path) -> dict[str, pd.DataFrame]:
-    """The E. coli K-12 genome that pybarrnap carries as example data: its first PART bases, both strands."""
+def dna(out: Path, fasta: Path | None = None, whole: bool = False) -> dict[str, pd.DataFrame]:
+    """The whole road on a bare genome; by default the E. coli K-12 genome that pybarrnap carries as example data.
+
+    Reads the first PART bases, or everything; both strands. The run file is left in `out` as run.yaml.
+    """
     from bioterp.study import Study
 
-    return Study(config(out)).execute()
+    return Study(config(out, fasta, whole)).execute()
 
 
-def config(out: Path) -> Run:
-    """The run the demo makes, as a Run; the genome's part is named by a BED file in `out`."""
+def config(out: Path, fasta: Path | None = None, whole: bool = False) -> Run:
+    """The run the demo makes; it lies in `out` as run.yaml, and the part that is read as part.bed."""
+    fasta = (fasta or example()).resolve()
+    contigs = Sequences(fasta).contigs.values()
+    part, left = [], sum(contig.length for contig in contigs) if whole else PART
+    for contig in contigs:
+        part.append((contig.name, min(contig.length, left)))
+        left -= part[-1][1]
+        if left <= 0:
+            break
+    total = sum(length for _, length in part)
+    if total == 0:
+        raise InputError(f"{fasta} holds no bases")
+    say(f"{fasta.name}: {total:,} bases of {len(part)} contigs, both strands")
+    every = total == sum(contig.length for contig in contigs)
+    text = RUN.format(
+        fasta=_quoted(fasta),
+        block=next((size for size in AUTO_BLOCKS if size * BLOCKS <= total), AUTO_BLOCKS[-1]),
+        regions="" if every else "  regions: part.bed        # the part that is read\n",
+        layers="[0, 1, 2, 3, 4, 5]" if whole else "[1, 3, 5]",
+        tokens="1M" if whole else "400k",
+        disk="disk: 25GB                 # activations and codes are dropped once their tables are made\n"
+        if whole
+        else "",
+    )
+    if not every:
+        _write(out / "part.bed", "".join(f"{name}\t0\t{length}\n" for name, length in part))
+    _write(out / "run.yaml", text)
+    return load(out / "run.yaml")
+
+
+def example() -> Path:
+    """The E. coli K-12 genome among pybarrnap's documented example data."""
     try:
         from pybarrnap.utils import load_example_fasta_file
     except ImportError:
         raise missing_package("pybarrnap", "demo", "the demo's genome") from None
-    fasta = Path(load_example_fasta_file("bacteria.fna"))
-    with open(fasta) as handle:
-        contig = handle.readline()[1:].split()[0]
-    regions = out / "part.bed"
-    if not regions.exists():
-        with writing_file(regions) as beside:
-            beside.write_text(f"{contig}\t0\t{PART}\n")
-    say(f"E. coli K-12 {contig}, bases 0 to {PART:,}, both strands")
-    tree = {
-        "out": str(out.resolve()),
-        "source": {
-            "kind": "dna",
-            "fasta": str(fasta),
-            "window": 770,
-            "halo": 127,  # 1,024 bases a window, 13 windows a block
-            "blocks": "10kb",
-            "regions": str(regions.resolve()),
-        },
-        "model": "bioterp/dna-small",
-        "layers": [2, 4],
-        "dictionary": {"kind": "topk", "width": 1024, "k": 16, "tokens": "400k"},
-        "dtype": "bfloat16",
-        "labels": {"genes": {"call": "genes"}},
-        "exports": ["tsv", "parquet", "bigwig", "h5ad"],
-    }
-    return parse(tree, Path())
+    return Path(load_example_fasta_file("bacteria.fna"))
+
+
+def _quoted(path: Path) -> str:
+    """A path as YAML reads it back, whatever it holds."""
+    return "'" + str(path).replace("'", "''") + "'"
+
+
+def _write(path: Path, text: str) -> None:
+    if not path.exists() or path.read_text() != text:
+        with writing_file(path) as beside:
+            beside.write_text(text)

@@ -26,10 +26,12 @@ from bioterp.arrays import Array
 from bioterp.errors import AlignmentError, InputError, StoreError
 from bioterp.field import Field, FieldWriter
 from bioterp.progress import track
+from bioterp.topk import top_k
 from bioterp.values import Values
 
 ACTIVATIONS = ("topk", "threshold", "relu")
 BATCH = 8_192
+SLICE = 4_096  # rows whose sparse codes are picked at a time: 17 MB of 1,024 features
 
 
 @dataclass(frozen=True, repr=False)
@@ -80,7 +82,7 @@ class Dictionary:
 
     def pre(self, x: torch.Tensor) -> torch.Tensor:
         """(n, d_in) activations → (n, m) pre-activations in scaled units."""
-        encoder, bias = self._tensors()
+        encoder, bias, _, _ = self._tensors()
         return torch.addmm(bias, x, encoder.T)
 
     def encode_array(self, x: Array | torch.Tensor) -> Any:
@@ -91,25 +93,36 @@ class Dictionary:
         if batch.shape[1] != self.inputs:
             raise AlignmentError(f"this Dictionary reads {self.inputs} channels; the activations have {batch.shape[1]}")
         with torch.no_grad():
-            pre = self.pre(batch)
             if self.activation == "relu":
-                return (pre.clamp_min_(0) * self.scale).numpy()
-            if self.activation == "topk":
-                value, index = pre.topk(min(int(self.k or 1), self.width), dim=1)
-                order = index.argsort(1)
-                index, value = index.gather(1, order), value.gather(1, order) * self.scale
-                keep = value > 0
-                counts = keep.sum(1)
-                chosen, codes = index[keep], value[keep]
-            else:
-                limit = torch.as_tensor(np.asarray(self.threshold, np.float32) / self.scale)
-                keep = pre > limit
-                counts = keep.sum(1)
-                chosen, codes = keep.nonzero()[:, 1], pre[keep] * self.scale
-        indptr = np.concatenate([[0], np.cumsum(counts.numpy())])
+                return self._relu(batch)
+            pieces = [self._sparse(batch[at : at + SLICE]) for at in range(0, max(len(batch), 1), SLICE)]
+        return pieces[0] if len(pieces) == 1 else scipy.sparse.vstack(pieces, format="csr")
+
+    def _sparse(self, batch: torch.Tensor) -> scipy.sparse.csr_matrix:
+        pre = self.pre(batch)
+        if self.activation == "topk":
+            parts = top_k(pre.numpy(), min(int(self.k or 1), self.width), self.scale)
+        else:
+            limit = torch.as_tensor(np.asarray(self.threshold, np.float32) / self.scale)
+            keep = pre > limit
+            indptr = np.concatenate([[0], np.cumsum(keep.sum(1).numpy())])
+            parts = (pre[keep] * self.scale).numpy(), keep.nonzero()[:, 1].int().numpy(), indptr
         matrix = scipy.sparse.csr_matrix((len(batch), self.width), dtype=np.float32)
-        matrix.data, matrix.indices, matrix.indptr = codes.numpy(), chosen.int().numpy(), indptr
+        # Set directly: the constructor would check, and copy, what was just made.
+        matrix.data, matrix.indices, matrix.indptr = parts
         return matrix
+
+    def _relu(self, batch: torch.Tensor) -> Array:
+        """Dense codes. Directions that come both ways are multiplied once, channels themselves not at all."""
+        encoder, bias, half, channels = self._tensors()
+        if not half:
+            return (self.pre(batch).clamp_min_(0) * self.scale).numpy()
+        own = bias[:half]
+        pre = batch.numpy() + own.numpy() if channels else torch.addmm(own, batch, encoder[:half].T).numpy()
+        codes = np.empty((len(batch), 2 * half), np.float32)
+        np.maximum(pre, 0, out=codes[:, :half])
+        np.maximum(np.negative(pre, out=pre), 0, out=codes[:, half:])
+        return codes if self.scale == 1 else np.multiply(codes, np.float32(self.scale), out=codes)
 
     def decode_array(self, codes: Any) -> Array:
         """Codes (n, m), dense or CSR → (n, d_out) reconstructions in model units."""
@@ -213,13 +226,25 @@ class Dictionary:
             **{name: meta[name] for name in ("scale", "activation", "k", "about")},
         )
 
-    def _tensors(self) -> tuple[torch.Tensor, torch.Tensor]:
-        """Encoder and bias with centring and scaling folded in: pre = x · Eᵀ/s + bias."""
+    def _tensors(self) -> tuple[torch.Tensor, torch.Tensor, int, bool]:
+        """Encoder and bias with centring and scaling folded in: pre = x · Eᵀ/s + bias.
+
+        Then half the width when the second half of the rows is the first, negated (0 when not), and whether
+        the first half is the channels themselves.
+        """
         cached = self.__dict__.get("_folded")
         if cached is None:
             encoder = self.encoder / np.float32(self.scale)
             bias = self.b_enc - encoder @ self.mean - self.encoder @ self.b_dec
-            cached = torch.from_numpy(np.ascontiguousarray(encoder)), torch.from_numpy(np.asarray(bias, np.float32))
+            half = self.width // 2
+            ways = encoder[:half], bias[:half]
+            mirrored = self.width == 2 * half and all(
+                np.array_equal(one, -other) for one, other in zip(ways, (encoder[half:], bias[half:]), strict=True)
+            )
+            half = half if mirrored else 0
+            channels = half == self.inputs and np.array_equal(encoder[:half], np.eye(half, dtype=np.float32))
+            folded = torch.from_numpy(np.ascontiguousarray(encoder)), torch.from_numpy(np.asarray(bias, np.float32))
+            cached = *folded, half, channels
             self.__dict__["_folded"] = cached  # frozen for its users; this is a cache of a pure function
         return cached
 

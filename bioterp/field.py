@@ -8,6 +8,7 @@ alignment check. What differs is the container behind `read(lo, hi)`:
     Intervals   labels as runs of rows with an instance number (values.py tells more)
     Parts       several of the above, one after the other: the shards of a folder
     Selection   ranges of rows of another container: a split
+    Deferred    a container made when it is first read
 """
 
 from __future__ import annotations

@@ -27,7 +27,7 @@ def check_paths(run: Run) -> None:
     inputs = [run.source.fasta, run.source.regions, *(spec.path for spec in run.labels.values())]
     own = {path.name for path in inputs if path is not None and path.parent.resolve() == run.out.resolve()}
     held = {path.name for path in run.out.iterdir() if path.name[0] != "."} - own if run.out.is_dir() else set()
-    if held and not held & {"activations", "labels", "dictionaries", "run.json"}:
+    if held and not held & {"activations", "labels", "dictionaries", "rows", "run.json", "run.yaml"}:
         raise StoreError(
             f"out: {run.out} holds files that are no run of bioterp (such as {min(held)!r}); give a new folder"
         )

@@ -6,9 +6,19 @@ from typing import Any
 
 import pandas as pd
 
-from bioterp.report.best import best_per_term, excess
+from bioterp.analyses.layers import in_order
+from bioterp.report.best import CROSS, best_per_term, excess, order_of, two
+from bioterp.report.heat import in_reading_order, subject_in
+from bioterp.report.tally import in_words, tallies
 
 FEW = 5  # held-out instances below which a score says nothing
+LONGEST = 32  # letters of a term
+NARROW = 120  # columns of a screen; on a narrower one baselines, chance and q are left to the report
+MOST_LAYERS = 12  # more columns than this fit no screen
+SPREAD = "range over seeds"
+CROSSED = (
+    "* cross-fitted: fewer than 20 lie in test blocks, so all blocks are scored, each by a feature chosen without it"
+)
 
 
 def _console() -> Any:
@@ -19,38 +29,114 @@ def _console() -> Any:
     return plain if plain.is_terminal else Console(width=180)
 
 
+def _table(console: Any, title: str, *right: str) -> Any:
+    """A table of terms without lines: on a narrow screen the names give way and the numbers stay."""
+    from rich.table import Table
+
+    table = Table(title=title, box=None, padding=(0, 1 if console.width < NARROW else 2, 0, 0))
+    table.add_column("term", max_width=LONGEST, overflow="ellipsis")
+    for name in right:
+        side: Any = "left" if name in ("layer", "feature") else "right"
+        table.add_column(name.replace("-", "-\n"), justify=side, no_wrap=True)
+    return table
+
+
 def _number(value: float, form: str) -> str:
     return format(value, form) if pd.notna(value) else "–"
 
 
+def _count(row: pd.Series) -> str:
+    """Instances, with a star where the term was cross-fitted."""
+    return f"{row['n_instances']:,.0f}{'*' if row.get('split') == CROSS else ' '}"
+
+
+def _say_crossed(console: Any, rows: pd.DataFrame) -> None:
+    if "split" in rows.columns and (rows["split"] == CROSS).any():
+        console.print(CROSSED, highlight=False)
+
+
 def print_detection(detection: pd.DataFrame) -> None:
     """A table: per term the best feature, its interval, chance, q, and the best of each baseline."""
-    from rich.table import Table
+    from rich.markup import escape
 
     best = best_per_term(detection)
-    others = [kind for kind in best["representation"].unique() if kind != "dictionary"]
+    console = _console()
+    wide = console.width >= NARROW
+    others = [kind for kind in order_of(best) if kind != "dictionary" and wide]
     title = "Best feature per term: chosen on train and valid blocks, scored on held-out ones; then F1 above chance"
-    table = Table(title=title, box=None)
-    for name in ("term", "layer", "feature"):
-        table.add_column(name)
-    for name in ("instances", "F1", "95 % interval", "chance", "q", "above", *others):
-        table.add_column(name, justify="right")
+    chance = ("chance", "q") if wide else ()
+    heads = ("layer", "feature", "instances", "F1", "95 % interval", *chance, "above", *others)
+    table = _table(console, title, *heads)
     above = best.assign(above=excess(best)).pivot(index="term", columns="representation", values="above")
     mine = best[best["representation"] == "dictionary"].set_index("term")
     mine = mine.assign(above=excess(mine)).sort_values("above", ascending=False, kind="stable")
     few = mine[mine["n_instances"] < FEW]
-    for term, row in mine[mine["n_instances"] >= FEW].iterrows():
+    shown = mine[mine["n_instances"] >= FEW]
+    for term, row in shown.iterrows():
         interval = f"{row['f1_lo']:.2f}–{row['f1_hi']:.2f}" if pd.notna(row["f1_lo"]) else "–"
-        cells = [str(term), str(row["layer"]), str(row["feature"]), f"{row['n_instances']:,.0f}", f"{row['f1']:.2f}"]
-        cells += [interval, _number(row["f1_null"], ".2f"), _number(row["q"], ".1e"), f"{row['above']:.2f}"]
-        table.add_row(*cells, *(_number(above.loc[term, other], ".2f") for other in others))
-    console = _console()
+        feature = str(row["feature"]) if row["feature"] >= 0 else "–"
+        cells = [escape(str(term)), escape(str(row["layer"])), feature, _count(row), f"{row['f1']:.2f}"]
+        cells += [interval, *([_number(row["f1_null"], ".2f"), _number(row["q"], ".1e")] if wide else [])]
+        table.add_row(*cells, two(row["above"]), *(two(above.loc[term, other]) for other in others))
     if table.row_count:
         console.print(table)
+        _say_crossed(console, shown)
     else:
         console.print(f"No term has {FEW} held-out instances: read more of the genome, or give smaller source.blocks.")
     if len(few):
-        console.print(f"not shown, fewer than {FEW} held-out instances: {', '.join(few.index)}")
+        console.print(f"not shown, fewer than {FEW} held-out instances: {escape(', '.join(few.index))}")
+
+
+def print_layers(layers: pd.DataFrame) -> None:
+    """A table: terms by layers, F1 above chance as the mean over seeds, the layer chosen for a term in brackets.
+
+    Nothing for one layer of one seed, or where no term was scored.
+    """
+    from rich.markup import escape
+
+    order = in_reading_order(layers)
+    if not order:
+        return
+    mine = layers[(layers["representation"] == subject_in(layers)) & layers["above"].notna()]
+    names, seeds = in_order(mine["layer"]), int(mine["n_seeds"].max())
+    if len(names) == seeds == 1:
+        return  # the table of features says as much
+    names = names if len(names) <= MOST_LAYERS else []
+    flagged = layers[layers["best"].astype(bool)]
+    best = flagged[flagged["representation"] == subject_in(layers)].set_index("term")
+    rival = flagged[flagged["representation"] == "random-weights"].set_index("term")["above"]
+    title = f"F1 above chance by layer{f', mean over {seeds} seeds' if seeds > 1 else ''}; [ ]: chosen layer"
+    title = title if names else title.partition(";")[0]
+    ends = [*([] if names else ["layer", "above"]), *([SPREAD] if seeds > 1 else [])]
+    ends += ["random-weights"] if len(rival) else []
+    console = _console()
+    ends = [name for name in ends if console.width >= NARROW or name != SPREAD]
+    table = _table(console, title, "instances", *[f"{name} " for name in names], *ends)
+    above = mine.drop_duplicates(["term", "layer"]).set_index(["term", "layer"])["above"]
+    for term in order:
+        row = best.loc[term] if term in best.index else mine[mine["term"] == term].iloc[0]
+        cells = [escape(term), _count(row)]
+        for name in names:
+            value = two(above.get((term, name), float("nan")))
+            cells.append(rf"[bold]\[{value}][/bold]" if name == str(row["layer"]) else f"{value} ")
+        cells += [] if names else [escape(str(row["layer"])), two(row["above"])]
+        cells += [f"{two(row['above_min'])} to {two(row['above_max'])}"] if SPREAD in ends else []
+        cells += [two(rival.get(term, float("nan")))] if len(rival) else []
+        table.add_row(*cells)
+    console.print(table)
+    _say_crossed(console, mine)
+
+
+def print_comparison(comparison: pd.DataFrame) -> None:
+    """A line per baseline: on which terms the paired interval of the difference lies above or below 0."""
+    from rich.markup import escape
+
+    if not len(comparison):
+        return
+    console = _console()
+    console.print("Terms on which the dictionary is further above chance (paired 95 % interval; open: it holds 0):")
+    for tally in tallies(comparison):
+        console.print(escape(f"  against {tally.baseline}: {in_words(tally)}"), highlight=False)
 
 
 def print_readout(readout: pd.DataFrame) -> None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Protocol
 
@@ -11,7 +11,7 @@ import pandas as pd
 import scipy.sparse
 
 from bioterp import store
-from bioterp.arrays import Array, BFloat16, float32, narrow
+from bioterp.arrays import Array, BFloat16, give_back, narrow, taken
 from bioterp.errors import StoreError
 
 UNKNOWN = -1
@@ -38,7 +38,7 @@ class Dense:
         return int(rows), int(columns)
 
     def read(self, lo: int, hi: int) -> Array:
-        return float32(self.array[lo:hi])
+        return taken(self.array[lo:hi])
 
 
 @dataclass(frozen=True)
@@ -57,7 +57,8 @@ class Sparse:
     def read(self, lo: int, hi: int) -> scipy.sparse.csr_matrix:
         indptr = np.asarray(self.indptr[lo : hi + 1])
         cut = slice(int(indptr[0]), int(indptr[-1]))
-        parts = float32(self.data[cut]), np.asarray(self.indices[cut]), indptr - indptr[0]
+        parts = taken(self.data[cut]), np.array(self.indices[cut]), indptr - indptr[0]
+        give_back(self.indices)
         matrix = scipy.sparse.csr_matrix((hi - lo, self.columns), dtype=np.float32)
         # Set directly: the constructor would check, and copy, what we wrote ourselves.
         matrix.data, matrix.indices, matrix.indptr = parts
@@ -159,6 +160,17 @@ class Parts:
             if at < hi and end > lo:
                 pieces.append(part.read(max(lo - at, 0), min(hi, end) - at))
         return join(pieces) if pieces else self.parts[0].read(0, 0)
+
+
+@dataclass
+class Deferred:
+    """A container that is made when it is first read: what is only asked for its shape costs nothing."""
+
+    shape: tuple[int, int]
+    make: Callable[[], Values]
+
+    def read(self, lo: int, hi: int) -> Any:
+        return self.make().read(lo, hi)
 
 
 @dataclass(frozen=True)

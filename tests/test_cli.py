@@ -24,6 +24,7 @@ from tests.planted import gene, genome, leftovers, same_tables, snapshot, tables
 
 ROOT = Path(__file__).resolve().parent.parent
 SMALL: dict[str, Any] = {"baselines": [], "analyses": ["detection"], "labels.genes.terms": ["CDS"]}
+TABLES = ("detection", "features", "blocks", "layers", "comparison")
 VERBS = ("run", "activations", "label", "fit", "encode", "analyse", "export", "report")
 
 
@@ -71,13 +72,13 @@ def test_every_stage_alone(tmp_path: Path, tiny_model_folder: Path, capfd) -> No
     assert "layer 1: Field(activation, 19200 rows × 24 columns" in said
     assert {p.name for p in out.iterdir()} == {"activations"}
     said, _ = done(capfd, "label", file, "--quiet")
-    assert "CDS@antisense" in said and {p.name for p in out.iterdir()} == {"activations", "labels"}
+    assert "CDS@antisense" in said and {p.name for p in out.iterdir()} == {"activations", "labels", "rows"}
     said, _ = done(capfd, "fit", file, "--quiet")
     assert said.startswith("layer 1 seed 0: fvu ") and not list(out.rglob("codes"))
     said, _ = done(capfd, "encode", file, "--quiet")
     assert "layer 1 seed 0: Field(code, 19200 rows × 41 columns" in said
     said, _ = done(capfd, "analyse", file, "--quiet")
-    assert "CDS" in said and {p.name for p in (out / "tables").glob("*.tsv")} == {"detection.tsv", "features.tsv"}
+    assert "CDS" in said and {p.name for p in (out / "tables").glob("*.tsv")} == {f"{n}.tsv" for n in TABLES}
     assert not (out / "exports").exists() and not (out / "report.html").exists()
     done(capfd, "export", file, "--quiet")
     assert len(list((out / "exports").glob("*.bed*"))) > 0 and not (out / "report.html").exists()
@@ -275,7 +276,8 @@ def test_an_annotation_of_another_assembly(tmp_path: Path, tiny_model_folder: Pa
     for verb in ("run", "label", "analyse"):
         said = refused(capfd, verb, file)
         assert "ends at 6953, past the end of 'one' (6700 bp)" in said and "another assembly" in said
-    assert {p.name for p in (tmp_path / "results").iterdir()} == {"activations"} and whole(tmp_path / "results")
+    assert {p.name for p in (tmp_path / "results").iterdir()} == {"rows"}  # said before the model ran
+    assert whole(tmp_path / "results")
     assert cli.main(["check", file, "--quiet"]) == 2
     assert "past the end of 'one'" in capfd.readouterr().out
 
@@ -426,7 +428,7 @@ def test_activations_that_are_not_finite(
     said = refused(capfd, "run", str(file))
     assert "layer 2 of" in said and "in item one:0-89+, cell [0, 1], channel 7" in said
     assert "finite" in said and (word in said or "inf" in said)
-    assert not list((tmp_path / "results").rglob("shard=*")) and whole(tmp_path / "results")
+    assert not list((tmp_path / "results" / "activations").rglob("shard=*")) and whole(tmp_path / "results")
 
 
 @pytest.mark.parametrize("verb", VERBS)

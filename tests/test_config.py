@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 import yaml
 
-from bioterp.config import Run, load, parse
+from bioterp.config import BASELINES, Run, load, parse
 from bioterp.errors import InputError
 
 GOOD = """
@@ -70,3 +70,18 @@ def test_what_is_not_a_run(text: str, tmp_path: Path) -> None:
     (tmp_path / "run.yaml").write_text(text, encoding="latin-1")
     with pytest.raises(InputError):
         load(tmp_path / "run.yaml")
+
+
+def test_sizes_of_disk() -> None:
+    good = yaml.safe_load(GOOD)
+    for text, size in (("25GB", 25_000_000_000), ("1.5 TB", 1_500_000_000_000), ("300 mb", 300_000_000), (7, 7)):
+        assert parse(good | {"disk": text}, Path()).disk == size
+    with pytest.raises(InputError, match="disk is a size such as 25GB; got '25 gigs'"):
+        parse(good | {"disk": "25 gigs"}, Path())
+
+
+def test_the_example_is_a_run() -> None:
+    run = load(Path(__file__).parent.parent / "examples" / "ecoli.yaml")
+    assert (
+        run.layers == [0, 1, 2, 3, 4, 5] and run.dictionary.seeds == [0, 1, 2] and set(run.baselines) == set(BASELINES)
+    )

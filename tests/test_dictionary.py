@@ -119,3 +119,18 @@ def test_what_does_not_fit_is_refused() -> None:
         Dictionary(d.encoder, d.decoder, d.b_enc, d.b_dec, d.mean, 1.0, "topk")
     with pytest.raises(InputError, match="do not fit together"):
         Dictionary(d.encoder, d.decoder[:-1], d.b_enc, d.b_dec, d.mean, 1.0, "relu")
+
+
+@pytest.mark.parametrize("scale", [1.0, 1.7])
+@pytest.mark.parametrize("kind", ["channels", "directions", "one way", "odd"])
+def test_relu_codes_that_are_multiplied_once_are_those_of_the_formula(kind, scale):
+    rng = np.random.default_rng(11)
+    directions = np.eye(6) if kind == "channels" else rng.standard_normal((7, 6))
+    rows = directions if kind == "one way" else np.concatenate([directions, -directions])
+    rows = rows[:-1] if kind == "odd" else rows
+    mean, x = rng.standard_normal(6), rng.standard_normal((23, 6))
+    zeros = np.zeros(len(rows), np.float32), np.zeros(6, np.float32)
+    parts = rows.astype(np.float32), rows.astype(np.float32), *zeros, mean.astype(np.float32)
+    dictionary = Dictionary(*parts, scale=scale, activation="relu")
+    expected = np.maximum((x - mean) @ rows.T, 0)
+    assert np.allclose(dictionary.encode_array(x.astype(np.float32)), expected, atol=1e-5)

@@ -49,6 +49,33 @@ def test_arrays_spell_the_sequence_their_grid_names(fasta: Path, circular: bool)
             assert len(array) == 97 + 62
 
 
+@pytest.mark.parametrize("circular", [False, True])
+def test_a_halo_on_one_side_lies_before_the_core_in_reading_direction(fasta: Path, circular: bool) -> None:
+    source = DNA(fasta, window=97, halo=[31, 5], blocks=300, circular=circular, contigs=["long"])
+    inner = 0
+    for item, array, grid in source:
+        record, bases = item.record, grid.bounds[:, 0]
+        assert len(array) == 97 + 31 + 5
+        wanted = {"+": (31, 5), "-": (5, 31)}[record["strand"]]
+        left, right = record["start"] - bases.min(), bases.max() + 1 - record["end"]
+        if record["start"] >= 31 and record["end"] + 31 + 97 <= 1_237 and record["end"] - record["start"] == 97:
+            assert (left, right) == wanted
+            inner += 1
+    assert inner > 10
+
+
+def test_one_number_is_both_sides(fasta: Path) -> None:
+    one, two = DNA(fasta, window=97, halo=31, blocks=300), DNA(fasta, window=97, halo=(31, 31), blocks=300)
+    assert one.recipe == two.recipe
+    assert all(a[2].affine.tolist() == b[2].affine.tolist() for a, b in zip(one, two, strict=True))
+
+
+@pytest.mark.parametrize("halo", [-1, [3], [1, -2], "20", [1, 2, 3], 2.5, True])
+def test_halos_that_are_none(fasta: Path, halo) -> None:
+    with pytest.raises(InputError, match="halo is a number of bp"):
+        DNA(fasta, halo=halo)
+
+
 def test_windows_lie_inside_blocks_and_blocks_inside_splits(fasta: Path) -> None:
     source = DNA(fasta, window=97, halo=31, blocks=300, seed=5)
     items = source.items

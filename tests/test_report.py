@@ -249,7 +249,8 @@ def test_one_safe_file_with_everything(study, tmp_path):
     assert "<script" not in svg
     told = " ".join(page.text)
     wanted = [
-        EVIL, "Dictionary feature 6 fires on gene", "It loses on gene@antisense", "site (1 instance in test)", "0.2131",
+        EVIL, "Dictionary feature 6 fires on gene", "It loses on gene@antisense", "0.2131",
+        "1 term that could not be scored", "1 instance in test",
         "The model's own outputs", "0.913", "blocks per split", "k-mers", "6 (75.0%) never fire", "not a typical place",
     ]  # fmt: skip
     assert [words for words in wanted if words not in told] == []

@@ -24,6 +24,7 @@ from tests.planted import genome, leftovers, same_tables, snapshot, tables_of, w
 
 ROOT = Path(__file__).resolve().parent.parent
 CHEAP = {"baselines": [], "analyses": ["detection"]}
+SEEDS = {"dictionary.seeds": [0, 3], "analyses": ["detection"]}
 
 
 def execute(file: Path) -> None:
@@ -62,7 +63,7 @@ def forwards(monkeypatch: pytest.MonkeyPatch) -> list[int]:
 
 def test_every_table_of_every_representation(whole: Path) -> None:
     found = tables_of(whole / "results")
-    assert set(found) == {"detection", "enrichment", "features"}
+    assert set(found) == {"detection", "enrichment", "features", "blocks", "layers", "comparison"}
     for name, frame in found.items():
         pd.testing.assert_frame_equal(tables.conform(name, frame), frame)
         assert [c.name for c in tables.columns(name)] == list(frame.columns)
@@ -70,7 +71,7 @@ def test_every_table_of_every_representation(whole: Path) -> None:
     detection = found["detection"]
     scored = detection[detection["f1"].notna()]
     assert set(scored["representation"]) == set(found["enrichment"]["representation"]) == wanted
-    assert set(scored["split"]) == {"test"} and scored["q"].between(0, 1).all()
+    assert set(scored["split"]) <= {"test", "cross-fitted"} and scored["q"].between(0, 1).all()
     assert set(found["features"]["representation"]) == {"dictionary"} and len(found["features"]) == 41
     # GC-rich third positions were planted: GC content or a k-mer must find CDS better than chance.
     best = scored[(scored["representation"] == "composition") & (scored["term"] == "CDS")]
@@ -184,6 +185,26 @@ def test_a_moved_gene_changes_the_tables(tmp_path: Path, tiny_model_folder: Path
     assert not before.equals(after)
     analyse(write_run(tmp_path / "b", tiny_model_folder, **CHEAP))
     same_tables(tmp_path / "a" / "results", tmp_path / "b" / "results")
+
+
+def test_short_of_disk_the_tables_are_the_same(tmp_path: Path, tiny_model_folder: Path, forwards: list[int]) -> None:
+    changes = {"layers": [0, 1, 2], "baselines": ["neurons", "random-directions", "random-weights"], **SEEDS}
+    analyse(write_run(tmp_path / "a", tiny_model_folder, **changes))
+    rows, width = 2 * (6_700 + 2_900), bt.load_model(str(tiny_model_folder), alphabet="ACGTN").width(0)
+    # Room for two of three layers, by what a user would reckon: rows × channels × 4 bytes, codes, an eighth to spare.
+    disk = round((2.2 * rows * width * 4 + 2 * rows * (8 * 3 + 8)) * 8 / 7)
+    file = write_run(tmp_path / "b", tiny_model_folder, **changes, disk=disk)
+    analyse(file)
+    same_tables(tmp_path / "a" / "results", tmp_path / "b" / "results")
+    results = tmp_path / "b" / "results"
+    assert not list(results.glob("activations*/layer=*")) and not leftovers(results)
+    assert len(list(results.glob("dictionaries/**/codes"))) == 1  # those to show
+    assert len(list((tmp_path / "a" / "results").glob("activations*/layer=*"))) == 6
+    first = len(forwards)
+    analyse(file)
+    assert all(size == 1 for size in forwards[first:])  # nothing is run again for want of what was dropped
+    with pytest.raises(InputError, match="disk: the activations of layer 2 take"):
+        analyse(write_run(tmp_path / "b", tiny_model_folder, **changes, disk=1_000))
 
 
 def test_another_window_is_refused(tmp_path: Path, tiny_model_folder: Path) -> None:

@@ -8,7 +8,7 @@ padded, so that nearly all arrays have one length; a contig shorter than a windo
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -30,10 +30,12 @@ AUTO_BLOCKS = (50_000, 20_000, 10_000, 5_000, 2_000, 1_000, 500, 200)
 class DNA:
     """A FASTA or GenBank file as a source of windows.
 
-    path: FASTA (plain, gzip, bgzip) or GenBank. window, halo: bp. strands: 'both', '+', '-', or 'regions' (the
-    strand of each BED line). blocks: bp ('50kb', 20000), 'contig', or None: 50 kb, or the largest smaller size that
-    gives every split at least two blocks. regions: a BED file; only its (merged) intervals are read. contigs: names to
-    keep. circular: True, or names of circular contigs (GenBank says so itself). seed: of the split.
+    path: FASTA (plain, gzip, bgzip) or GenBank. window: bp. halo: bp of context on both sides, or [before, after] in
+    reading direction: a model that reads left to right makes nothing of what comes after. strands: 'both', '+', '-', or
+    'regions' (the strand of each BED line). blocks: bp ('50kb', 20000), 'contig', or None: 50 kb, or the largest
+    smaller size that gives every split at least two blocks. regions: a BED file; only its (merged) intervals are
+    read. contigs: names to keep. circular: True, or names of circular contigs (GenBank says so itself). seed: of the
+    split.
 
     Iterating yields (Item, array, Grid): uint8 codes A0 C1 G2 T3 masked 4, halo included, the minus strand
     reverse-complemented on a Grid with step −1. Raises InputError for input that cannot be used.
@@ -46,7 +48,7 @@ class DNA:
         path: str | Path,
         *,
         window: int = 2048,
-        halo: int = 512,
+        halo: int | Sequence[int] = 512,
         strands: str = "both",
         blocks: str | int | None = None,
         regions: str | Path | None = None,
@@ -55,14 +57,15 @@ class DNA:
         sample: str | None = None,
         seed: int = 0,
     ):
-        if window < 1 or halo < 0:
-            raise InputError(f"window must be ≥ 1 bp and halo ≥ 0 bp; got window {window}, halo {halo}")
+        before, after = parse_halo(halo)
+        if window < 1:
+            raise InputError(f"window must be ≥ 1 bp; got {window}")
         if strands not in STRANDS:
             raise InputError(f"strands is one of {', '.join(STRANDS)}; got {strands!r}")
         if strands == "regions" and regions is None:
             raise InputError("strands: regions needs a BED file in `regions`")
         self.path = Path(path)
-        self.window, self.halo, self.strands, self.seed = int(window), int(halo), strands, int(seed)
+        self.window, self.halo, self.strands, self.seed = int(window), (before, after), strands, int(seed)
         self.sequences = Sequences(self.path)
         if circular:
             self.sequences.with_circular(circular)
@@ -80,7 +83,7 @@ class DNA:
             "kind": "dna",
             "sha256": store.file_sha256(self.path),
             "window": self.window,
-            "halo": self.halo,
+            "halo": before if before == after else [before, after],
             "strands": strands,
             "block": self.block,
             "regions": store.file_sha256(Path(regions)) if regions is not None else None,
@@ -100,7 +103,7 @@ class DNA:
         """Items lo:hi; windows in which every base is masked give none."""
         for record in self.items.iloc[lo:hi].to_dict("records"):
             start, end, strand = record["start"], record["end"], record["strand"]
-            first, last = self._reach(record["contig"], start, end)
+            first, last = self._reach(record["contig"], start, end, strand)
             array = self.sequences.read(record["contig"], first, last)
             if (array[start - first : end - first] == MASKED).all():
                 continue
@@ -109,14 +112,16 @@ class DNA:
             grid = Grid.line(self.spaces[record["contig"]], first, last, strand)
             yield Item(record, (np.array([start]), np.array([end])), array == MASKED), array, grid
 
-    def _reach(self, contig: str, start: int, end: int) -> tuple[int, int]:
-        """The bases to read for a core: always window + 2·halo of them, where the contig has as many."""
+    def _reach(self, contig: str, start: int, end: int, strand: str) -> tuple[int, int]:
+        """The bases to read for a core: always window + halo of them, where the contig has as many."""
         length = self.contigs[contig].length
-        total = min(self.window + 2 * self.halo, length)
+        left, right = self.halo if strand == "+" else self.halo[::-1]
+        total = min(self.window + left + right, length)
         if self.contigs[contig].circular:
-            first = start - min(self.halo, (length - (end - start)) // 2)
+            room = length - (end - start)  # a circle shorter than window and halo is shared out between the sides
+            first = start - (left if left + right <= room else room * left // (left + right))
         else:
-            first = min(max(0, start - self.halo), length - total)
+            first = min(max(0, start - left), length - total)
         return first, first + total
 
     def _choose_block(self, blocks: str | int | None) -> int:
@@ -207,6 +212,15 @@ class DNA:
         if self.strands == "both":  # the same intervals on both strands: keep the strands of a window together
             merged = {contig: [(lo, hi, "+-") for lo, hi, s in spans if s == "+"] for contig, spans in merged.items()}
         return {contig: sorted(spans) for contig, spans in merged.items()}
+
+
+def parse_halo(halo: int | Sequence[int]) -> tuple[int, int]:
+    """bp of context before and after a core in reading direction, from one number or two."""
+    both = list(halo) if isinstance(halo, Sequence) and not isinstance(halo, str) else [halo, halo]
+    whole = all(isinstance(side, int | np.integer) and not isinstance(side, bool) and side >= 0 for side in both)
+    if len(both) != 2 or not whole:
+        raise InputError(f"halo is a number of bp ≥ 0, or [before, after] in reading direction; got {halo!r}")
+    return int(both[0]), int(both[1])
 
 
 def _merge(spans: list[tuple[int, int]]) -> list[tuple[int, int]]:

@@ -54,19 +54,30 @@ def guarded(codes: Field) -> Iterator[None]:
         ) from None
 
 
-def count_codes(codes: Field, labels: Intervals, threads: int = 2, size: int = BATCH) -> tuple[Counts, Array]:
-    """Counts of (train + valid, test), and the bin edges (m, B−1) learnt on train."""
+def sides_of(rows: Rows) -> Array:
+    """(items,) int64: 0 in train and valid, 1 in test, −1 in neither. Raises InputError when a side is empty."""
+    need_split(rows, ("train", "valid"), "choose features and thresholds on")
+    need_split(rows, ("test",), "report numbers from")
+    return np.asarray(rows.items["split"].map(GROUPS).fillna(-1), np.int64)
+
+
+def count_codes(
+    codes: Field, labels: Intervals, threads: int = 2, size: int = BATCH, group: Array | None = None
+) -> tuple[Counts, Array]:
+    """Counts of (train + valid, test), or of the groups 0 … G−1 of items (−1: left out), and the bin edges (m, B−1).
+
+    The edges are learnt on train, from the codes alone; no label is looked at.
+    """
     items = codes.rows.items
-    need_split(codes.rows, ("train", "valid"), "choose features and thresholds on")
-    need_split(codes.rows, ("test",), "report numbers from")
-    group_of_item = items["split"].map(GROUPS).fillna(-1).to_numpy(np.int64)
-    edges, group = changes(codes.rows.offsets, group_of_item)
+    group = sides_of(codes.rows) if group is None else group
+    edges, between = changes(codes.rows.offsets, group)
     learnt = "train" if (items["split"] == "train").any() else "valid"
     spans = spans_of(codes.rows, (items["split"] == learnt).to_numpy())
     with guarded(codes):
         values, filled = sample_active(codes.read, spans, codes.shape[1], size)
         bins = bin_edges(values, filled)
-        return count(codes.read, bins, plan(labels, edges, group, 2, size), threads), bins
+        cut = plan(labels, edges, between, int(group.max()) + 1, size)
+        return count(codes.read, bins, cut, threads), bins
 
 
 def need_split(rows: Rows, names: tuple[str, ...], purpose: str) -> None:
@@ -97,9 +108,15 @@ def spans_of(rows: Rows, wanted: Array) -> Array:
 def part_of(rows: Rows, split: str | None) -> Part:
     """The rows of one split (all for None), with the block of each item as a code."""
     wanted = np.ones(len(rows.items), bool) if split is None else (rows.items["split"] == split).to_numpy()
+    part = part_where(rows, wanted, np.arange(len(rows.items)))
+    block = pd.factorize(rows.items["block"].iloc[part.block])[0]
+    return Part(part.spans, np.asarray(block, np.int64))
+
+
+def part_where(rows: Rows, wanted: Array, block: Array) -> Part:
+    """The rows of the wanted items (items,) bool that have cells, with the codes block (items,) of their blocks."""
     items = np.flatnonzero(wanted & (np.diff(rows.offsets) > 0))
-    block = pd.factorize(rows.items["block"].iloc[items])[0]
-    return Part(np.stack([rows.offsets[items], rows.offsets[items + 1]], 1), np.asarray(block, np.int64))
+    return Part(np.stack([rows.offsets[items], rows.offsets[items + 1]], 1), np.asarray(block, np.int64)[items])
 
 
 def ring_of(rows: Rows, part: Part) -> Ring:

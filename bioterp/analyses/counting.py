@@ -11,23 +11,21 @@ bin 0 is the silent codes, and "active" at edge e means code > e.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
 from concurrent.futures import Executor, ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import partial
-from typing import Any
 
 import numba
 import numpy as np
-import scipy.sparse
 
-from bioterp.analyses.runs import Pieces, Plan
+from bioterp.analyses import dense_counts, sparse_counts
+from bioterp.analyses.blocks import BATCH, BadCode, Block, Csr, Read, stream, tiles
+from bioterp.analyses.painting import Runs, paint, stratify
+from bioterp.analyses.runs import Plan
 from bioterp.arrays import Array
 
+__all__ = ["BATCH", "BINS", "BadCode", "Counter", "Counts", "Read", "count", "stream"]
 BINS = 32
-BATCH = 65_536
-PENDING = 2**24  # codes of unfinished instances kept before they are merged
-Read = Callable[[int, int], Any]
 
 
 @dataclass(frozen=True)
@@ -52,49 +50,12 @@ class Counts:
         return Counts(**{name: mine + getattr(other, name) for name, mine in vars(self).items()})
 
 
-class BadCode(ValueError):
-    """A code that is NaN, infinite or negative; `row` and `column` say where."""
-
-    def __init__(self, row: int, column: int, value: float):
-        super().__init__(f"code {value} in row {row}, column {column}")
-        self.row, self.column, self.value = row, column, value
-
-
-def as_csr(block: Any, first: int = 0) -> tuple[Array, Array, Array]:
-    """indptr int64, indices int32, data float32 of codes, all > 0; raises BadCode for NaN, inf and negatives."""
-    matrix = block if scipy.sparse.issparse(block) else scipy.sparse.csr_matrix(np.asarray(block, np.float32))
-    matrix = matrix.tocsr()
-    data = np.asarray(matrix.data, np.float32)
-    silent, bad = _inspect(data)
-    if bad >= 0:
-        row = int(np.searchsorted(matrix.indptr, bad, side="right")) - 1
-        raise BadCode(first + row, int(matrix.indices[bad]), float(data[bad]))
-    if silent:
-        matrix = matrix.copy()
-        matrix.eliminate_zeros()
-        data = np.asarray(matrix.data, np.float32)
-    return np.asarray(matrix.indptr, np.int64), np.asarray(matrix.indices, np.int32), data
-
-
-def stream(read: Read, batches: Array) -> Iterator[tuple[int, int, tuple[Array, Array, Array]]]:
-    """(lo, hi, CSR arrays) batch by batch, the next being read while one is worked on."""
-    spans = list(zip(batches[:-1].tolist(), batches[1:].tolist(), strict=True))
-    with ThreadPoolExecutor(1) as pool:
-        ahead = [pool.submit(_load, read, *span) for span in spans[:1]]
-        for i, (lo, hi) in enumerate(spans):
-            ahead += [pool.submit(_load, read, *span) for span in spans[i + 1 : i + 2]]
-            yield lo, hi, ahead.pop(0).result()
-
-
-def _load(read: Read, lo: int, hi: int) -> tuple[Array, Array, Array]:
-    return as_csr(read(lo, hi), lo)
-
-
 def count(read: Read, edges: Array, plan: Plan, threads: int = 2) -> Counts:
     """The counts of one pass over all rows.
 
     read(lo, hi) → codes of these rows; edges (m, B−1) float32, increasing, padded with +inf; the plan tells the
-    batches. Terms are shared out to threads: every term's counts are its own, so the order cannot matter.
+    batches. Sparse codes are shared out to threads by terms, dense ones by columns: what a thread counts is its
+    own, so the order cannot matter.
     """
     counter = Counter(edges, plan)
     with ThreadPoolExecutor(max(threads, 1)) as pool:
@@ -104,49 +65,71 @@ def count(read: Read, edges: Array, plan: Plan, threads: int = 2) -> Counts:
 
 
 class Counter:
-    """The running counts of one pass; one `add` per batch of the plan, then `finish`."""
+    """The running counts of one pass; one `add` per batch of the plan, in order, then `finish`."""
 
     def __init__(self, edges: Array, plan: Plan):
-        self.edges, self.plan = edges, plan
+        self.edges, self.plan, self.by_edge = edges, plan, dense_counts.by_edge(edges)
         self.m, self.bins = edges.shape[0], edges.shape[1] + 1
         self.groups, self.terms = plan.n_positive.shape
         dtype = np.uint32 if plan.n_rows.sum() < 2**32 else np.uint64
         shape = self.groups, self.terms, self.m * self.bins
-        self.total = np.zeros((self.groups, 1, self.m * self.bins), dtype)
+        self.total = np.zeros((self.groups, self.m * self.bins), dtype)
         self.positive, self.unknown, self.instances = (np.zeros(shape, dtype) for _ in range(3))
-        self.pending: list[tuple[Array, Array]] = []
+        self.open = Open(plan, self.m)
 
-    def add(self, batch: int, lo: int, block: tuple[Array, Array, Array], pool: Executor, threads: int) -> None:
+    def add(self, batch: int, lo: int, block: Block, pool: Executor, threads: int) -> None:
         """Count the rows of one batch, which begins at row lo."""
+        offset = self.plan.runs.offset
+        busy = np.flatnonzero(offset[:, batch + 1] > offset[:, batch])
+        group = self.plan.groups_of(batch)
+        masks = np.empty((len(busy), len(group)), np.uint8)
+        _paint_all(self.plan.runs, busy, batch, lo, masks)
+        self.open.begin(batch)
+        if isinstance(block, tuple):
+            self._sparse(batch, lo, block, busy, masks, group, pool, threads)
+        else:
+            self._dense(batch, lo, block, busy, masks, group, pool, threads)
+        self.open.end(batch)
+
+    def _sparse(
+        self, batch: int, lo: int, block: Csr, busy: Array, masks: Array, group: Array, pool: Executor, threads: int
+    ) -> None:
         indptr, indices, data = block
         keys = np.empty(len(data), np.int32)
         parts = np.linspace(0, len(data), 2 * threads + 1).astype(np.int64)
-        list(pool.map(partial(_keys, indices, data, self.edges, keys), parts[:-1], parts[1:]))
-        whole = pool.submit(_fill, indptr, keys, *_slice(self.plan.rows, batch, 1, 0), lo, self.total, 0)
-        busy = [t for t in range(self.terms) if _busy(self.plan, batch, self.terms, t)]
-        kept = pool.map(partial(self._term, batch, lo, indptr, keys), busy)
-        self.pending += [pair for pair in kept if len(pair[0])]
-        whole.result()
-        if sum(len(unit) for unit, _ in self.pending) > PENDING:
-            self.pending = [_largest(self.pending, self.bins)]
+        list(pool.map(partial(sparse_counts.find_keys, indices, data, self.edges, keys), parts[:-1], parts[1:]))
+        whole = pool.submit(sparse_counts.add_all, indptr, keys, group, self.total)
+        hists = self.positive, self.unknown, self.instances
 
-    def _term(self, batch: int, lo: int, indptr: Array, keys: Array, term: int) -> tuple[Array, Array]:
-        plan, terms = self.plan, self.terms
-        _fill(indptr, keys, *_slice(plan.positive, batch, terms, term), lo, self.positive, term)
-        _fill(indptr, keys, *_slice(plan.unknown, batch, terms, term), lo, self.unknown, term)
-        at, p = _span(plan.instances, batch, terms, term), plan.instances
-        own = p.unit[at], p.open[at], p.group[at], p.start[at], p.stop[at]
-        kept: tuple[Array, Array] = _instances(indptr, keys, *own, lo, self.instances, term, self.m, self.bins)
-        return kept
+        def of_terms(first: int) -> None:
+            own = slice(first, None, 4 * threads)
+            held = self.open.slot, self.open.best
+            sparse_counts.add_terms(
+                self.plan.runs, batch, lo, indptr, keys, busy[own], masks[own], group, *held, *hists, self.bins
+            )
+
+        list(pool.map(of_terms, range(min(4 * threads, len(busy)))))
+        whole.result()
+
+    def _dense(
+        self, batch: int, lo: int, block: Array, busy: Array, masks: Array, group: Array, pool: Executor, threads: int
+    ) -> None:
+        strata = stratify(masks, group)
+        hists = self.total, self.positive, self.unknown, self.instances
+
+        def of_columns(span: tuple[int, int]) -> None:
+            held = self.open.slot, self.open.best
+            dense_counts.add_columns(
+                self.plan.runs, batch, lo, block, self.by_edge, *span, busy, strata, group, *held, *hists, self.bins
+            )
+
+        list(pool.map(of_columns, tiles(self.m, dense_counts.TILE)))
 
     def finish(self) -> Counts:
-        """The counts, instances seen in several batches included."""
+        """The counts; what kernels left in the silent bin is taken out."""
         plan, shape = self.plan, (self.groups, self.terms, self.m, self.bins)
-        if self.pending:
-            unit, key = _largest(self.pending, self.bins)
-            where = plan.instances.unit_group[unit], plan.instances.unit_term[unit], key
-            np.add.at(self.instances, where, 1)
-            self.pending = []
+        for hist in (self.total, self.positive, self.unknown, self.instances):
+            hist[..., :: self.bins] = 0
         return Counts(
             self.total.reshape(self.groups, self.m, self.bins),
             self.positive.reshape(shape),
@@ -159,115 +142,32 @@ class Counter:
         )
 
 
-def _span(pieces: Pieces, batch: int, terms: int, term: int) -> slice:
-    at = batch * terms + term
-    return slice(int(pieces.offset[at]), int(pieces.offset[at + 1]))
+class Open:
+    """The largest bins so far, (groups, m) bytes, of each instance that began in one batch and ends in a later one."""
 
+    def __init__(self, plan: Plan, m: int):
+        self.plan = plan
+        self.slot = np.full(len(plan.runs.low), -1, np.int32)
+        self.best = np.zeros((0, len(plan.n_rows), m), np.uint8)
+        self.free: list[int] = []
 
-def _slice(pieces: Pieces, batch: int, terms: int, term: int) -> tuple[Array, Array, Array]:
-    at = _span(pieces, batch, terms, term)
-    return pieces.group[at], pieces.start[at], pieces.stop[at]
+    def begin(self, batch: int) -> None:
+        """Make room for the instances that begin in a batch and go on."""
+        new = self.plan.opening(batch)
+        if len(new) > len(self.free):
+            size = len(self.best)
+            more = max(len(new) - len(self.free), size // 2)
+            self.best = np.concatenate([self.best, np.zeros((more, *self.best.shape[1:]), np.uint8)])
+            self.free += range(size, size + more)
+        for instance in new:
+            self.slot[instance] = self.free.pop()
 
-
-def _busy(plan: Plan, batch: int, terms: int, term: int) -> bool:
-    spans = (_span(p, batch, terms, term) for p in (plan.positive, plan.unknown, plan.instances))
-    return any(span.stop > span.start for span in spans)
-
-
-def _largest(pending: list[tuple[Array, Array]], bins: int) -> tuple[Array, Array]:
-    """Of instances seen in several batches: one (unit, key) per unit and feature, with the largest bin."""
-    unit, key = (np.concatenate(part) for part in zip(*pending, strict=True))
-    order = np.lexsort((key, unit))
-    unit, key = unit[order], key[order]
-    feature = key // bins
-    last = np.append((np.diff(unit) != 0) | (np.diff(feature) != 0), True)
-    return unit[last], key[last]
-
-
-@numba.njit(cache=True, nogil=True)  # type: ignore[untyped-decorator]
-def _inspect(data: Array) -> tuple[bool, int]:
-    """Whether any code is 0, and the position of the first that is NaN, infinite or negative (−1: none)."""
-    silent = False
-    for j in range(data.size):
-        if not (data[j] >= 0 and data[j] < np.inf):
-            return silent, j
-        silent |= data[j] == 0
-    return silent, -1
+    def end(self, batch: int) -> None:
+        """Take back the room of those that ended; the kernels have counted and cleared it."""
+        self.free += self.slot[self.plan.closing(batch)].tolist()
 
 
 @numba.njit(cache=True, nogil=True)  # type: ignore[untyped-decorator]
-def _keys(indices: Array, data: Array, edges: Array, keys: Array, first: int, last: int) -> None:
-    """keys[j] = feature·B + bin, the bin by bisection: the number of edges strictly below the code."""
-    width = edges.shape[1]
-    for j in range(first, last):
-        feature, value = indices[j], data[j]
-        lo, hi = 0, width
-        while lo < hi:
-            middle = (lo + hi) // 2
-            if edges[feature, middle] < value:
-                lo = middle + 1
-            else:
-                hi = middle
-        keys[j] = feature * (width + 1) + lo
-
-
-@numba.njit(cache=True, nogil=True)  # type: ignore[untyped-decorator]
-def _fill(
-    indptr: Array, keys: Array, group: Array, start: Array, stop: Array, first: int, hist: Array, term: int
-) -> None:
-    """hist[group, term, key] += 1 for every active code in the runs; rows are counted from `first`."""
-    for r in range(start.size):
-        own = hist[group[r], term]
-        for j in range(indptr[start[r] - first], indptr[stop[r] - first]):
-            own[keys[j]] += 1
-
-
-@numba.njit(cache=True, nogil=True)  # type: ignore[untyped-decorator]
-def _instances(
-    indptr: Array,
-    keys: Array,
-    unit: Array,
-    spread: Array,
-    group: Array,
-    start: Array,
-    stop: Array,
-    first: int,
-    hist: Array,
-    term: int,
-    m: int,
-    bins: int,
-) -> tuple[Array, Array]:
-    """Count each instance at the largest bin of every feature; of those with rows in other batches give (unit, key)."""
-    best, touched = np.zeros(m, np.uint8), np.empty(m, np.int32)
-    room, r = 0, 0
-    while r < unit.size:
-        inside, current, is_open = 0, unit[r], spread[r]
-        while r < unit.size and unit[r] == current:
-            inside += indptr[stop[r] - first] - indptr[start[r] - first]
-            r += 1
-        if is_open:
-            room += min(inside, m)
-    kept_unit, kept_key, kept = np.empty(room, np.int64), np.empty(room, np.int64), 0
-    r = 0
-    while r < unit.size:
-        current, is_open, own, seen = unit[r], spread[r], hist[group[r], term], 0
-        while r < unit.size and unit[r] == current:
-            for j in range(indptr[start[r] - first], indptr[stop[r] - first]):
-                feature = keys[j] // bins
-                bin_ = keys[j] - feature * bins
-                if best[feature] == 0:
-                    touched[seen] = feature
-                    seen += 1
-                if bin_ > best[feature]:
-                    best[feature] = bin_
-            r += 1
-        for i in range(seen):
-            feature = touched[i]
-            key = feature * bins + best[feature]
-            best[feature] = 0
-            if is_open:
-                kept_unit[kept], kept_key[kept] = current, key
-                kept += 1
-            else:
-                own[key] += 1
-    return kept_unit[:kept], kept_key[:kept]
+def _paint_all(runs: Runs, terms: Array, batch: int, first: int, masks: Array) -> None:
+    for k in range(terms.size):
+        paint(runs, terms[k], batch, first, masks[k])

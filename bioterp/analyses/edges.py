@@ -3,12 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from functools import partial
+from typing import Any
 
 import numba
 import numpy as np
 
-from bioterp.analyses.counting import BINS, Read, stream
+from bioterp.analyses.blocks import Block, Read, stream, tiles
+from bioterp.analyses.counting import BINS
 from bioterp.arrays import Array
+
+TILE = 64  # columns of a dense block that a thread samples at a time
 
 
 def levels(bins: int = BINS) -> Array:
@@ -28,23 +34,28 @@ def sample_active(
     m: int,
     size: int,
     most: int | None = None,
-    tally: Callable[[Array, Array], None] | None = None,
+    tally: Callable[[Block], None] | None = None,
+    threads: int = 2,
 ) -> tuple[Array, Array]:
     """Active codes of each feature in the rows of `spans` (k, 2): values (m, cap) and how many (m,).
 
     All of them while a feature has at most `cap`; past that those whose (row, feature) hash is below a power of
     two chosen so that they fit: a random sample that depends on the data alone, not on batches.
-    tally(indices, data), when given, sees every active code too.
+    tally(block), when given, sees every block too. Dense blocks are shared out to threads by columns.
     """
     cap = int(np.clip(2**24 // max(m, 1), 512, 8192)) if most is None else most
     values, hashes = np.zeros((m, cap), np.float32), np.zeros((m, cap), np.uint32)
     filled, level = np.zeros(m, np.int64), np.zeros(m, np.int64)
-    for start, stop in spans.tolist():
-        batches = np.append(np.arange(start, stop, size), stop)
-        for lo, _, (indptr, indices, data) in stream(read, batches):
-            if tally is not None:
-                tally(indices, data)
-            _sample(indptr, indices, data, lo, m, values, hashes, filled, level)
+    own = values, hashes, filled, level
+    with ThreadPoolExecutor(max(threads, 1)) as pool:
+        for start, stop in spans.tolist():
+            for lo, _, block in stream(read, np.append(np.arange(start, stop, size), stop)):
+                if tally is not None:
+                    tally(block)
+                if isinstance(block, tuple):
+                    _sample(*block, lo, m, *own)
+                else:
+                    list(pool.map(partial(_sample_dense, block, lo, m, *own), *zip(*tiles(m, TILE), strict=True)))
     return values, filled
 
 
@@ -76,23 +87,53 @@ def _sample(
     filled: Array,
     level: Array,
 ) -> None:
-    cap = values.shape[1]
     for row in range(indptr.size - 1):
         for j in range(indptr[row], indptr[row + 1]):
             f = indices[j]
-            h = np.uint64(first + row) * np.uint64(m) + np.uint64(f)  # splitmix64
-            h = (h + np.uint64(0x9E3779B97F4A7C15)) * np.uint64(0xBF58476D1CE4E5B9)
-            h = (h ^ (h >> np.uint64(29))) * np.uint64(0x94D049BB133111EB)
-            short = np.uint32(h >> np.uint64(32))
-            while np.int64(short) < (np.int64(1) << (32 - level[f])):
-                if filled[f] < cap:
-                    values[f, filled[f]], hashes[f, filled[f]] = data[j], short
-                    filled[f] += 1
-                    break
-                level[f] += 1  # full: halve the share of hashes that is kept
-                kept = 0
-                for i in range(cap):
-                    if np.int64(hashes[f, i]) < (np.int64(1) << (32 - level[f])):
-                        values[f, kept], hashes[f, kept] = values[f, i], hashes[f, i]
-                        kept += 1
-                filled[f] = kept
+            _keep(f, data[j], _hash(first + row, m, f), values, hashes, filled, level)
+
+
+@numba.njit(cache=True, nogil=True)  # type: ignore[untyped-decorator]
+def _sample_dense(
+    block: Array,
+    first: int,
+    m: int,
+    values: Array,
+    hashes: Array,
+    filled: Array,
+    level: Array,
+    lo: int,
+    hi: int,
+) -> None:
+    """Columns lo:hi. Once samples are full few hashes pass, so they are looked at before the codes."""
+    for row in range(block.shape[0]):
+        for f in range(lo, hi):
+            short = _hash(first + row, m, f)
+            if np.int64(short) >> (32 - level[f]) == 0 and block[row, f] > 0:
+                _keep(f, block[row, f], short, values, hashes, filled, level)
+
+
+@numba.njit(cache=True, nogil=True)  # type: ignore[untyped-decorator]
+def _hash(row: int, m: int, f: int) -> Any:
+    """The upper half of splitmix64 of the cell's number."""
+    h = np.uint64(row) * np.uint64(m) + np.uint64(f)
+    h = (h + np.uint64(0x9E3779B97F4A7C15)) * np.uint64(0xBF58476D1CE4E5B9)
+    h = (h ^ (h >> np.uint64(29))) * np.uint64(0x94D049BB133111EB)
+    return np.uint32(h >> np.uint64(32))
+
+
+@numba.njit(cache=True, nogil=True)  # type: ignore[untyped-decorator]
+def _keep(f: int, value: float, short: int, values: Array, hashes: Array, filled: Array, level: Array) -> None:
+    cap = values.shape[1]
+    while np.int64(short) < (np.int64(1) << (32 - level[f])):
+        if filled[f] < cap:
+            values[f, filled[f]], hashes[f, filled[f]] = value, short
+            filled[f] += 1
+            break
+        level[f] += 1  # full: halve the share of hashes that is kept
+        kept = 0
+        for i in range(cap):
+            if np.int64(hashes[f, i]) < (np.int64(1) << (32 - level[f])):
+                values[f, kept], hashes[f, kept] = values[f, i], hashes[f, i]
+                kept += 1
+        filled[f] = kept

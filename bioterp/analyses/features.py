@@ -9,7 +9,7 @@ import pandas as pd
 from bioterp import tables
 from bioterp.analyses import Analysis
 from bioterp.analyses.alignment import guarded
-from bioterp.analyses.counting import BATCH
+from bioterp.analyses.blocks import BATCH, Block
 from bioterp.analyses.edges import sample_active
 from bioterp.arrays import Array
 from bioterp.field import Field
@@ -33,8 +33,11 @@ def features(codes: Field, found: pd.DataFrame | None = None) -> pd.DataFrame:
     n, m = codes.shape
     count, total, largest = np.zeros(m, np.int64), np.zeros(m), np.zeros(m, np.float32)
 
-    def tally(indices: Array, data: Array) -> None:
-        _moments(indices, data, count, total, largest)
+    def tally(block: Block) -> None:
+        if isinstance(block, tuple):
+            _moments(block[1], block[2], count, total, largest)
+        else:
+            _moments_dense(block, count, total, largest)
 
     with guarded(codes):
         values, filled = sample_active(codes.read, np.array([[0, n]]), m, BATCH, tally=tally)
@@ -71,3 +74,12 @@ def _moments(indices: Array, data: Array, count: Array, total: Array, largest: A
         count[f] += 1
         total[f] += data[j]
         largest[f] = max(largest[f], data[j])
+
+
+@numba.njit(cache=True, nogil=True)  # type: ignore[untyped-decorator]
+def _moments_dense(block: Array, count: Array, total: Array, largest: Array) -> None:
+    for r in range(block.shape[0]):
+        for f in range(block.shape[1]):
+            count[f] += block[r, f] > 0
+            total[f] += block[r, f]
+            largest[f] = max(largest[f], block[r, f])

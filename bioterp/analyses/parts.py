@@ -11,7 +11,7 @@ from dataclasses import dataclass
 import numba
 import numpy as np
 
-from bioterp.analyses.counting import BATCH, Read, stream
+from bioterp.analyses.blocks import BATCH, Block, Read, stream
 from bioterp.analyses.runs import cut, difference
 from bioterp.arrays import Array
 from bioterp.values import UNKNOWN, Intervals
@@ -103,12 +103,16 @@ def active_rows(
     its own when it is not given. As many features at a time as memory for ENTRIES codes allows.
     """
     slot, least = np.full(m, -1, np.int64), np.asarray(least, np.float32)
+    feature = np.asarray(feature, np.int64)
     slot[feature] = np.arange(len(feature))
     spans = part.merged()
     if size is None:
         size = np.zeros(len(feature), np.int64)
-        for _, (indptr, indices, data) in _blocks(read, spans):
-            _tally(indptr, indices, data, slot, least, size)
+        for _, block in _blocks(read, spans):
+            if isinstance(block, tuple):
+                _tally(*block, slot, least, size)
+            else:
+                _tally_dense(block, feature, least, size)
     at = 0
     while at < len(feature):
         reach = np.cumsum(size[at:])
@@ -121,13 +125,16 @@ def active_rows(
         begin = np.cumsum(fill)
         fill = begin[:-1].copy()
         row, code = np.empty(begin[-1], np.int32), np.empty(begin[-1], np.float32)
-        for first, (indptr, indices, data) in _blocks(read, spans):
-            _gather(indptr, indices, data, slot, least, first, fill, row, code)
+        for first, block in _blocks(read, spans):
+            if isinstance(block, tuple):
+                _gather(*block, slot, least, first, fill, row, code)
+            else:
+                _gather_dense(block, feature, int(chosen[0]), int(chosen[-1]) + 1, least, first, fill, row, code)
         yield {int(feature[i]): (row[begin[i] : begin[i + 1]], code[begin[i] : begin[i + 1]]) for i in chosen}
         at = int(chosen[-1]) + 1
 
 
-def _blocks(read: Read, spans: Array) -> Iterator[tuple[int, tuple[Array, Array, Array]]]:
+def _blocks(read: Read, spans: Array) -> Iterator[tuple[int, Block]]:
     first = 0
     for start, stop in spans.tolist():
         for lo, hi, block in stream(read, np.append(np.arange(start, stop, BATCH), stop)):
@@ -160,6 +167,32 @@ def _gather(
             k = slot[indices[j]]
             if k >= 0 and data[j] > least[k]:
                 row[fill[k]], code[fill[k]] = first + r, data[j]
+                fill[k] += 1
+
+
+@numba.njit(cache=True, nogil=True)  # type: ignore[untyped-decorator]
+def _tally_dense(block: Array, feature: Array, least: Array, size: Array) -> None:
+    for r in range(block.shape[0]):
+        for k in range(feature.size):
+            size[k] += block[r, feature[k]] > least[k]
+
+
+@numba.njit(cache=True, nogil=True)  # type: ignore[untyped-decorator]
+def _gather_dense(
+    block: Array,
+    feature: Array,
+    lo: int,
+    hi: int,
+    least: Array,
+    first: int,
+    fill: Array,
+    row: Array,
+    code: Array,
+) -> None:
+    for r in range(block.shape[0]):
+        for k in range(lo, hi):
+            if block[r, feature[k]] > least[k]:
+                row[fill[k]], code[fill[k]] = first + r, block[r, feature[k]]
                 fill[k] += 1
 
 

@@ -1,11 +1,17 @@
-"""Labels as runs of rows, cut where batches and splits change (kernel; sees arrays only)."""
+"""Labels as runs of rows: unions and differences of them, and an index by batch (kernel; sees arrays only).
+
+What the counting kernels need of a batch (which rows are positive, which rows an instance has) is painted from
+the runs when the batch is worked on. Made for all batches at once it would be many times the labels' own size.
+"""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 
+import numba
 import numpy as np
 
+from bioterp.analyses.painting import HIDDEN, POSITIVE, Runs, group_rows, paint
 from bioterp.arrays import Array
 from bioterp.values import UNKNOWN, Intervals
 
@@ -46,115 +52,117 @@ def cut(start: Array, stop: Array, edges: Array) -> tuple[Array, Array, Array, A
 
 
 @dataclass(frozen=True)
-class Pieces:
-    """Runs that each lie in one batch and one group, sorted by (batch, term, unit, start).
+class Plan:
+    """Everything the counting kernels need of labels: n_… are totals, the rest is for one batch at a time.
 
-    offset (batches·terms + 1,) points at the pieces of a batch and term. `unit` numbers the instances of a
-    (term, group); `open` says that a unit has pieces in several batches. Position runs have unit −1.
+    edges (s+1,) and group (s,) are stretches of rows; opens and closes (k,) the instances with rows in several
+    batches by the batch that has their first rows and their last, from opens_at[b] and closes_at[b] on.
     """
 
-    group: Array
-    start: Array
-    stop: Array
-    unit: Array
-    open: Array
-    offset: Array
-    unit_term: Array
-    unit_group: Array
-
-    def totals(self, groups: int, terms: int) -> Array:
-        """(groups, terms) units."""
-        flat = self.unit_group.astype(np.int64) * terms + self.unit_term
-        return np.bincount(flat, minlength=groups * terms).reshape(groups, terms)
-
-
-@dataclass(frozen=True)
-class Plan:
-    """Everything the counting kernels need of labels."""
-
     batches: Array
-    rows: Pieces
-    positive: Pieces
-    unknown: Pieces
-    instances: Pieces
+    edges: Array
+    group: Array
+    runs: Runs
+    opens: Array
+    opens_at: Array
+    closes: Array
+    closes_at: Array
     n_rows: Array
     n_positive: Array
     n_unknown: Array
     n_instances: Array
 
+    def opening(self, batch: int) -> Array:
+        """Instances that begin in a batch and go on in another."""
+        return self.opens[self.opens_at[batch] : self.opens_at[batch + 1]]
+
+    def closing(self, batch: int) -> Array:
+        """Instances that began in another batch and end in this one."""
+        return self.closes[self.closes_at[batch] : self.closes_at[batch + 1]]
+
+    def groups_of(self, batch: int) -> Array:
+        """(rows of the batch,) int16 group of each row."""
+        own = np.empty(int(self.batches[batch + 1] - self.batches[batch]), np.int16)
+        group_rows(self.edges, self.group, self.batches[batch], own)
+        return own
+
 
 def plan(labels: Intervals, edges: Array, group: Array, groups: int, size: int) -> Plan:
-    """Cut labels for a pass in batches of `size` rows.
+    """Index labels for a pass in batches of `size` rows.
 
     edges (s+1,): rows where the group changes, from 0 to the number of rows; group (s,): 0 … groups−1, or −1
     for rows that are left out. n_rows (groups,), n_positive, n_unknown, n_instances (groups, terms) are totals.
     """
     n, terms = labels.shape
-    batches = np.unique(np.append(np.arange(0, n, size), n))
-    every = np.unique(np.concatenate([batches, edges]))
-    segment_group = group[np.searchsorted(edges, every[:-1], side="right") - 1]
-    segment_batch = np.searchsorted(batches, every[:-1], side="right") - 1
-    where = _Segments(every, segment_group, segment_batch, len(batches) - 1)
-    known = labels.instance != UNKNOWN
-    runs = labels.term[known], labels.start[known], labels.stop[known]
-    hidden = labels.term[~known], labels.start[~known], labels.stop[~known]
-    positive_runs = difference(*runs, rows=n)
-    unknown_runs = difference(*hidden, without=positive_runs, rows=n)
-    positive, unknown = _pieces(*positive_runs, None, where, terms), _pieces(*unknown_runs, None, where, terms)
-    instances = _pieces(*runs, labels.instance[known], where, terms)
-    every_row = np.zeros(1, np.int32), np.zeros(1, np.int64), np.array([n])
+    batches = np.unique(np.append(np.arange(0, n, size), n)).astype(np.int64)
+    edges, group = np.asarray(edges, np.int64), np.asarray(group, np.int64)
+    new = (labels.term[1:] != labels.term[:-1]) | (labels.instance[1:] != labels.instance[:-1])
+    first = np.append(np.flatnonzero(np.append(True, new)) if len(labels.term) else np.zeros(0, int), len(labels.term))
+    low = labels.start[first[:-1]]
+    high = np.maximum.reduceat(labels.stop, first[:-1]) if len(low) else low
+    order, offset = _by_batch(labels, terms, batches, size)
+    runs = Runs(labels.start, labels.stop, labels.instance, order, offset, first.astype(np.int64), low, high)
+    of_term = labels.term[first[:-1]]
+    present = np.zeros((len(low), groups), bool)
+    _present(runs, edges, group, present)
+    n_instances = np.stack([np.bincount(of_term[own], minlength=terms) for own in present.T]).astype(np.int64)
+    n_positive, n_unknown = np.zeros((groups, terms), np.int64), np.zeros((groups, terms), np.int64)
+    _rows_in(runs, batches, edges, group, n_positive, n_unknown)
     lengths = np.diff(edges)
     n_rows = np.array([lengths[group == g].sum() for g in range(groups)], np.int64)
-    return Plan(
-        batches,
-        _pieces(*every_row, None, where, 1),
-        positive,
-        unknown,
-        instances,
-        n_rows,
-        _rows_in(positive, groups, terms),
-        _rows_in(unknown, groups, terms),
-        instances.totals(groups, terms),
-    )
+    begin, end = low // size, (high - 1) // size
+    several = np.flatnonzero((begin < end) & (labels.instance[first[:-1]] != UNKNOWN))
+    opens, closes = (several[np.argsort(at[several], kind="stable")] for at in (begin, end))
+    every = np.arange(len(batches))
+    ends = np.searchsorted(begin[opens], every), np.searchsorted(end[closes], every)
+    tables = opens, ends[0], closes, ends[1]
+    return Plan(batches, edges, group, runs, *tables, n_rows, n_positive, n_unknown, n_instances)
 
 
-def _rows_in(pieces: Pieces, groups: int, terms: int) -> Array:
-    of_batch_and_term = np.repeat(np.arange(len(pieces.offset) - 1), np.diff(pieces.offset))
-    total = np.zeros((groups, terms), np.int64)
-    np.add.at(total, (pieces.group, of_batch_and_term % terms), pieces.stop - pieces.start)
-    return total
+def _by_batch(labels: Intervals, terms: int, batches: Array, size: int) -> tuple[Array, Array]:
+    """`order` and `offset` of Runs: 4 bytes a run, made term by term."""
+    orders, offset = [np.zeros(0, np.int32)], np.zeros((terms, len(batches)), np.int64)
+    begin = np.searchsorted(labels.term, np.arange(terms + 1))
+    for t in range(terms):
+        start, stop = labels.start[begin[t] : begin[t + 1]], labels.stop[begin[t] : begin[t + 1]]
+        batch = (start // size).astype(np.int32)
+        number = np.arange(len(start), dtype=np.int32)
+        across = np.flatnonzero((stop - 1) // size > batch)
+        if len(across):  # the few runs that lie in several batches are named in each
+            source, more, _, _ = cut(start[across], stop[across], batches)
+            later = more > batch[across[source]]
+            batch = np.append(batch, more[later].astype(np.int32))
+            number = np.append(number, across[source[later]].astype(np.int32))
+        by = np.lexsort((number, batch))
+        offset[t] = sum(map(len, orders)) + np.searchsorted(batch[by], np.arange(len(batches)))
+        orders.append(number[by] + np.int32(begin[t]))
+    return np.concatenate(orders), offset
 
 
-@dataclass(frozen=True)
-class _Segments:
-    """Stretches of rows of one batch and one group: edges (s+1,), group and batch (s,), number of batches."""
+@numba.njit(cache=True, nogil=True)  # type: ignore[untyped-decorator]
+def _rows_in(runs: Runs, batches: Array, edges: Array, group: Array, positive: Array, unknown: Array) -> None:
+    """How many rows of each group are positive and unknown to each term."""
+    for b in range(batches.size - 1):
+        own = np.empty(batches[b + 1] - batches[b], np.int16)
+        mask = np.empty(own.size, np.uint8)
+        group_rows(edges, group, batches[b], own)
+        for t in range(runs.offset.shape[0]):
+            if runs.offset[t, b + 1] > runs.offset[t, b]:
+                paint(runs, t, b, batches[b], mask)
+                for r in range(mask.size):
+                    if mask[r] > 0 and own[r] >= 0:
+                        positive[own[r], t] += mask[r] == POSITIVE
+                        unknown[own[r], t] += mask[r] == HIDDEN
 
-    edges: Array
-    group: Array
-    batch: Array
-    batches: int
 
-
-def _pieces(term: Array, start: Array, stop: Array, instance: Array | None, where: _Segments, terms: int) -> Pieces:
-    source, segment, lo, hi = cut(start, stop, where.edges)
-    keep = where.group[segment] >= 0
-    source, segment, lo, hi = source[keep], segment[keep], lo[keep], hi[keep]
-    which, group, batch = term[source].astype(np.int64), where.group[segment], where.batch[segment]
-    unit = np.full(len(source), -1, np.int64)
-    unit_term = unit_group = np.zeros(0, np.int32)
-    spread = np.zeros(len(source), bool)
-    if instance is not None and len(source):
-        keys = np.stack([which, group, instance[source]], 1)
-        order = np.lexsort(keys.T[::-1])
-        new = np.concatenate([[True], (np.diff(keys[order], axis=0) != 0).any(1)])
-        unit[order] = np.cumsum(new) - 1
-        unit_term, unit_group = keys[order[new], 0].astype(np.int32), keys[order[new], 1].astype(np.int32)
-        first, last = np.full(len(unit_term), where.batches), np.full(len(unit_term), -1)
-        np.minimum.at(first, unit, batch)
-        np.maximum.at(last, unit, batch)
-        spread = (first != last)[unit]
-    order = np.lexsort((lo, unit, which, batch))
-    offset = np.searchsorted((batch * terms + which)[order], np.arange(where.batches * terms + 1))
-    return Pieces(
-        group[order].astype(np.int64), lo[order], hi[order], unit[order], spread[order], offset, unit_term, unit_group
-    )
+@numba.njit(cache=True, nogil=True)  # type: ignore[untyped-decorator]
+def _present(runs: Runs, edges: Array, group: Array, present: Array) -> None:
+    """Which instances have rows in which groups."""
+    for i in range(present.shape[0]):
+        for run in range(runs.first[i], runs.first[i + 1]):
+            if runs.instance[run] != UNKNOWN:
+                s = np.searchsorted(edges, runs.start[run], side="right") - 1
+                while s < group.size and edges[s] < runs.stop[run]:
+                    if group[s] >= 0:
+                        present[i, group[s]] = True
+                    s += 1

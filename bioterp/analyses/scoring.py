@@ -29,17 +29,25 @@ class Pair:
 
 def of_term(counts: Counts, group: int, term: int) -> Pair:
     """The three histograms of a term, int64. Unknown rows are in neither positives nor negatives."""
-    positive = _whole(counts.positive[group, term], counts.n_positive[group, term])
-    unknown = _whole(counts.unknown[group, term], counts.n_unknown[group, term])
-    every = _whole(counts.total[group], counts.n_rows[group])
-    instances = _whole(counts.instances[group, term], counts.n_instances[group, term])
+    return of_groups(counts, [group], term)
+
+
+def of_groups(counts: Counts, groups: list[int], term: int) -> Pair:
+    """The histograms of a term in several groups together, which hold disjoint rows."""
+
+    def summed(active: Array, total: Array) -> Array:
+        return _whole(active[groups].sum(0, dtype=np.int64), int(total[groups].sum()))
+
+    positive = summed(counts.positive[:, term], counts.n_positive[:, term])
+    unknown = summed(counts.unknown[:, term], counts.n_unknown[:, term])
+    every = summed(counts.total, counts.n_rows)
+    instances = summed(counts.instances[:, term], counts.n_instances[:, term])
     return Pair(positive, every - positive - unknown, instances)
 
 
 def _whole(active: Array, total: int) -> Array:
-    full = np.asarray(active, np.int64).copy()
-    full[:, 0] = int(total) - full[:, 1:].sum(1)
-    return full
+    active[:, 0] = total - active[:, 1:].sum(1)
+    return active
 
 
 def above(hist: Array) -> Array:

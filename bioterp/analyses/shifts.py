@@ -211,16 +211,32 @@ def recall_null(feature: Side, strand: Array, lo: Array, hi: Array, first: Array
 
 @numba.njit(cache=True, nogil=True)  # type: ignore[untyped-decorator]
 def _recall(before: Array, strand: Array, lo: Array, hi: Array, ends: Array, shifts: Array) -> float:
-    size, hits = before.shape[1] - 1, 0
+    """An instance of many runs (codons) on one strand is asked as a whole first: most shifts end there."""
+    hits, many = 0, ends.size - 1
+    low, high, mixed = np.empty(many, np.int64), np.empty(many, np.int64), np.zeros(many, np.bool_)
+    for i in range(many):
+        low[i], high[i] = lo[ends[i]], hi[ends[i]]
+        for r in range(ends[i] + 1, ends[i + 1]):
+            low[i], high[i] = min(low[i], lo[r]), max(high[i], hi[r])
+            mixed[i] |= strand[r] != strand[ends[i]]
     for shift in shifts:
-        for i in range(ends.size - 1):
+        for i in range(many):
+            if not mixed[i] and not _active(before[strand[ends[i]]], low[i] - shift, high[i] - low[i]):
+                continue
             for r in range(ends[i], ends[i + 1]):
-                own, a = before[strand[r]], (lo[r] - shift) % size
-                b = a + hi[r] - lo[r]
-                inside = own[min(b, size)] - own[a]
-                if b > size:
-                    inside += own[b - size]
-                if inside > 0:
+                if _active(before[strand[r]], lo[r] - shift, hi[r] - lo[r]):
                     hits += 1
                     break
-    return hits / (shifts.size * (ends.size - 1))
+    return hits / (shifts.size * many)
+
+
+@numba.njit(cache=True, nogil=True)  # type: ignore[untyped-decorator]
+def _active(before: Array, at: int, length: int) -> bool:
+    """Whether any of the slots at … at + length of the ring is active, `before` being the running count of them."""
+    size = before.size - 1
+    if at < 0:
+        at += size
+    inside = before[min(at + length, size)] - before[at]
+    if at + length > size:
+        inside += before[at + length - size]
+    return bool(inside > 0)

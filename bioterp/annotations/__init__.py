@@ -1,4 +1,4 @@
-"""Ground truth on given rows: `label`, `spans`, `join`, `call_genes` (knows no model).
+"""Ground truth on given rows: `label`, `spans`, `join`, `call_genes`, `agreement` (knows no model).
 
     truth = label(acts.rows, "ecoli.gff.gz")                           every type and derived term, both strands
     truth = label(acts.rows, "x.vcf.gz", by="CLNSIG")                  a term per ClinVar significance
@@ -19,7 +19,7 @@ import pandas as pd
 from bioterp.field import Field
 from bioterp.rows import Rows
 
-__all__ = ["call_genes", "join", "label", "spans"]
+__all__ = ["agreement", "call_genes", "join", "label", "spans"]
 
 Source: TypeAlias = str | Path | pd.DataFrame | Mapping[str, str]
 
@@ -142,7 +142,24 @@ def join(fields: Sequence[Field]) -> Field:
 
 
 def call_genes(path: str | Path, table: int | None = None, rrna: bool = True) -> pd.DataFrame:
-    """CDS and rRNA of a bare FASTA, a table `label` takes; needs the extra 'demo' (see `call.py`)."""
+    """CDS, ribosome binding sites (RBS) and rRNA of a bare FASTA, a table `label` takes; needs the extra 'call'.
+
+    table: genetic code 4 or 11; None detects it. The table also holds start and stop codons, RBS motif and spacer,
+    score and confidence of each CDS. Columns, rules and errors: `bioterp.annotations.call.call_genes`.
+    """
     from bioterp.annotations.call import call_genes as call
 
     return call(path, table, rrna)
+
+
+def agreement(
+    called: Source, reference: Source, *, contigs: Mapping[str, str] | None = None, shortest: int = 90
+) -> pd.DataFrame:
+    """Sensitivity and precision of called genes against an annotation, a line per type and way of matching.
+
+    Columns: type, match, counted, n_reference, n_called, n_shared, sensitivity, precision. What matches and what
+    counts, the options and the errors: `bioterp.annotations.agree.agreement`.
+    """
+    from bioterp.annotations.agree import agreement as compare
+
+    return compare(called, reference, contigs=contigs, shortest=shortest)

@@ -18,7 +18,7 @@ from bioterp.errors import InputError, nearest
 from bioterp.field import Field
 from bioterp.store import provenance, writing_file
 
-MOST_SENTENCES = 20
+MOST_SENTENCES = 12
 MOST_PROFILES = 6
 MOST_TRACKS = 8
 REACH = 100
@@ -52,7 +52,8 @@ def report(
     Parameters
     ----------
     out: a folder (the file is `report.html` in it) or a name ending in .html.
-    tables: results by name; `detection`, `features` and `readout` are shown, baselines as further representations.
+    tables: results by name; `detection`, `layers`, `comparison`, `features` and `readout` are shown. Baselines are
+        further representations of `detection`; without `comparison` they are compared by its scores alone.
     codes, truth: codes and labels on the same rows, for the pictures along the sequence.
     sequence_name: what was read, for the title.
     about: what was run: model, layer, dictionary, rows, splits, seeds, versions …; `quality` holds FVU, L0
@@ -64,7 +65,7 @@ def report(
     InputError: a locus that cannot be read or lies on no contig of the codes.
     AlignmentError: codes and truth are not on the same rows.
     """
-    from bioterp.report import page, pictures, sections
+    from bioterp.report import carrying, page, pictures, sections, versus
     from bioterp.report.best import best_per_term, subject_of, terms_of
 
     if codes is not None and truth is not None:
@@ -85,7 +86,8 @@ def report(
             page.tag("p", sections.lead(found), class_="lead"),
             sections.what_was_run(found),
             sections.in_words(found),
-            sections.baselines(found),
+            carrying.layers(found),
+            versus.baselines(found),
             sections.readout(found),
             pictures.profiles(found),
             pictures.locus(found, place),

@@ -30,6 +30,8 @@ SHORT = {
 }
 MOST_NAMED = 12
 SUBJECTS = ("dictionary", "sae")
+CROSS = "cross-fitted"
+PARTS = ("test", CROSS)  # blocks that took no part in the choice they score
 
 
 @dataclass(frozen=True)
@@ -52,17 +54,41 @@ def name_of(representation: str) -> str:
 def best_per_term(detection: pd.DataFrame) -> pd.DataFrame:
     """One line per term and representation: the feature that was best where features are chosen.
 
-    The choice is by F1 above chance on train and valid; the numbers shown are those of test. Only a table
-    without those columns is searched by its own test scores, which `chosen_on_test` then tells the reader.
+    The choice is by F1 above chance on train and valid; the numbers shown are those of test, or cross-fitted ones.
+    Only a table without those columns is searched by its own test scores, which `chosen_on_test` then tells the
+    reader. Of several seeds the first is shown.
     """
     table = detection[detection["f1"].notna()] if "f1" in detection.columns else detection.iloc[:0]
-    if "split" in table.columns and (table["split"] == "test").any():
-        table = table[table["split"] == "test"]
+    if "split" in table.columns and table["split"].isin(PARTS).any():
+        table = _whole(table[table["split"].isin(PARTS)])
     if not len(table):
         return table
+    table = _first_seed(table)
     order = excess(table, "f1" if chosen_on_test(table) else "f1_select")
     table = table.assign(_order=order.fillna(-1)).sort_values("_order", ascending=False, kind="stable")
     return table.drop_duplicates(["term", "representation"]).drop(columns="_order").reset_index(drop=True)
+
+
+def _whole(table: pd.DataFrame) -> pd.DataFrame:
+    """A term that was cross-fitted had too few instances on test: those rows are left out."""
+    crossed = table["split"] == CROSS
+    keys = [name for name in ("dictionary", "seed", "representation", "layer", "term") if name in table.columns]
+    other = crossed.groupby([table[name] for name in keys], dropna=False).transform("any")
+    return table[crossed | ~other]
+
+
+def _first_seed(table: pd.DataFrame) -> pd.DataFrame:
+    """Of several seeds the first one with a score: the best of three draws would be no fair match for a baseline."""
+    if "seed" not in table.columns:
+        return table
+    order = {seed: rank for rank, seed in enumerate(dict.fromkeys(table["seed"]))}
+    rank = table["seed"].map(order)
+    return table[rank == rank.groupby([table["representation"], table["term"]], dropna=False).transform("min")]
+
+
+def is_crossed(line: pd.Series) -> bool:
+    """True when every block was scored by a choice made without it, for there were too few test instances."""
+    return bool(line.get("split") == CROSS)
 
 
 def chosen_on_test(detection: pd.DataFrame) -> bool:
@@ -138,7 +164,8 @@ def _chance(line: pd.Series) -> float:
 
 def sentence(line: pd.Series, layered: bool = False) -> str:
     """One plain sentence on a line of the detection table; layered = say which layer the feature is of."""
-    what = f"{name_of(str(line['representation'])).capitalize()} {int(line['feature'])}"
+    kind = name_of(str(line["representation"])).capitalize()
+    what = f"{kind} {int(line['feature'])}" if line["feature"] >= 0 else f"{kind}, chosen anew for every part,"
     what += f" of layer {line['layer']}" if layered else ""
     parts = []
     if _known(line, "instance_recall") and _known(line, "n_instances"):
@@ -154,6 +181,8 @@ def sentence(line: pd.Series, layered: bool = False) -> str:
         parts.append(f"chance {line['f1_null']:.2f}")
     if _known(line, "q"):
         parts.append(f"q {number(line['q'])}")
+    if is_crossed(line):
+        parts.append(CROSS)
     verb = "fires on" if not _known(line, "q") or line["q"] <= 0.05 else "was chosen for, but is not shown to fire on,"
     return f"{what} {verb} {line['term']}: {', '.join(parts)}."
 
@@ -180,6 +209,14 @@ def verdict(comparison: Comparison, subject: str) -> str:
 def number(value: float) -> str:
     """0.034 as 0.034, 0.00002 as 2e-05."""
     return f"{value:.2g}"
+
+
+def two(value: float, sign: bool = False) -> str:
+    """Two digits, a real minus, no '−0.00', a dash for nothing; sign = write the plus too."""
+    if pd.isna(value):
+        return "–"
+    text = f"{value:+.2f}" if sign else f"{value:.2f}"
+    return text.lstrip("+-") if float(text) == 0 else text.replace("-", "−")
 
 
 def _known(line: pd.Series, name: str) -> bool:

@@ -23,22 +23,29 @@ LOOK = [
     ("#0072b2", "o"), ("#e69f00", "s"), ("#009e73", "^"), ("#8a8f98", "v"), ("#cc79a7", "D"), ("#d55e00", "P"),
     ("#56b4e9", "X"), ("#7a6a00", "<"),
 ]  # fmt: skip
+RAISED = str.maketrans("-0123456789", "⁻⁰¹²³⁴⁵⁶⁷⁸⁹")
 RC: Any = {
     "font.family": "sans-serif", "font.sans-serif": ["DejaVu Sans"], "font.size": 9, "axes.edgecolor": SOFT,
     "axes.labelcolor": SOFT, "text.color": INK, "xtick.color": SOFT, "ytick.color": INK, "axes.spines.top": False,
     "axes.spines.right": False, "axes.linewidth": 0.7, "xtick.major.width": 0.7, "ytick.major.width": 0.7,
     "svg.hashsalt": "bioterp", "svg.fonttype": "path",
+    "text.parse_math": False,  # names of terms are the user's: '$' in one is no formula, and must not stop a report
 }  # fmt: skip
 
 
 def uri(figure: Figure, kind: str = "svg") -> str:
     """The figure as a data: URI; the same figure always gives the same bytes."""
+    mime = "image/svg+xml" if kind == "svg" else "image/png"
+    return f"data:{mime};base64,{base64.b64encode(drawn(figure, kind)).decode()}"
+
+
+def drawn(figure: Figure, kind: str) -> bytes:
+    """The figure as an svg or png file; the same figure always gives the same bytes."""
     held = io.BytesIO()
     with matplotlib.rc_context(RC):
         metadata = {"Date": None, "Creator": None} if kind == "svg" else {"Software": None}
         figure.savefig(held, format=kind, dpi=180, metadata=metadata, bbox_inches="tight", pad_inches=0.05)
-    mime = "image/svg+xml" if kind == "svg" else "image/png"
-    return f"data:{mime};base64,{base64.b64encode(held.getvalue()).decode()}"
+    return held.getvalue()
 
 
 def _figure(width: float, height: float) -> Figure:
@@ -124,7 +131,7 @@ def density(values: Array) -> str:
             low = np.floor(np.log10(alive.min()))
             axes.hist(np.log10(alive), bins=np.linspace(low, 0, 41).tolist(), color=PLUS, alpha=0.85)
             ticks = np.arange(low, 0.5)
-            axes.set_xticks(ticks, [f"{10.0**t:.0%}" if t > -3 else f"$10^{{{t:.0f}}}$" for t in ticks])
+            axes.set_xticks(ticks, [f"{10.0**t:.0%}" if t > -3 else "10" + f"{t:.0f}".translate(RAISED) for t in ticks])
         axes.set_xlabel("share of cells on which a feature is active")
         axes.set_ylabel("features")
     return uri(figure)

@@ -15,10 +15,11 @@ body { margin: 0; background: #f5f6f8; color: var(--ink);
 main { max-width: 1120px; margin: 0 auto; padding: 48px 56px 72px; background: var(--paper); }
 h1 { font-size: 30px; line-height: 1.2; margin: 0 0 6px; font-weight: 650; letter-spacing: -.01em; }
 h2 { font-size: 20px; margin: 48px 0 10px; padding-top: 18px; border-top: 1px solid var(--line); font-weight: 650; }
+h3 { font-size: 16px; margin: 28px 0 6px; font-weight: 650; }
 p { margin: 8px 0; max-width: 76ch; }
 .lead, .note, figcaption { color: var(--soft); }
 .note, figcaption { font-size: 14px; }
-ul { padding-left: 20px; margin: 10px 0; max-width: 86ch; }
+ul { padding-left: 20px; margin: 10px 0; }
 li { margin: 5px 0; }
 figure { margin: 18px 0; }
 img { max-width: 100%; height: auto; display: block; }
@@ -29,10 +30,18 @@ dd { margin: 0; overflow-wrap: anywhere; }
 table { border-collapse: collapse; font-size: 13.5px; font-variant-numeric: tabular-nums; white-space: nowrap; }
 th { text-align: right; font-weight: 600; color: var(--soft); border-bottom: 1.5px solid var(--ink);
   vertical-align: bottom; padding: 4px 0 5px 14px; white-space: normal; hyphens: manual; line-height: 1.3; }
-td { text-align: right; padding: 4px 0 4px 14px; border-bottom: 1px solid var(--line); }
+td { text-align: right; padding: 3px 0 3px 14px; border-bottom: 1px solid var(--line); }
 th:first-child, td:first-child { text-align: left; padding-left: 0; max-width: 220px; overflow: hidden;
   text-overflow: ellipsis; }
+.dense table { font-size: 12.5px; }
+.dense td:not(:first-child), .dense th:not(:first-child) { padding-left: 11px; }
+.dense td:first-child { max-width: 170px; }
+.dense small { font-size: 10.5px; padding-left: 2px; }
 td.win { font-weight: 700; color: var(--accent); }
+td.loss { font-weight: 700; color: #b34700; }
+details { margin: 14px 0; }
+summary { cursor: pointer; font-size: 14px; color: var(--soft); }
+td.text { text-align: left; white-space: normal; max-width: 70ch; }
 td small { color: var(--soft); font-weight: 400; padding-left: 4px; }
 footer { margin-top: 56px; color: var(--soft); font-size: 13px; border-top: 1px solid var(--line); padding-top: 12px; }
 @media print { body { background: #fff; } main { padding: 0; } }
@@ -60,14 +69,14 @@ def figure(uri: str, alt: str, caption: str = "") -> Html:
     return tag("figure", tag("img", src=uri, alt=alt), tag("figcaption", caption) if caption else Html(""))
 
 
-def table(head: Sequence[str], lines: Iterable[Sequence[Any]]) -> Html:
-    """A table; a cell is text, `Html`, or a (text, class) pair."""
+def table(head: Sequence[str], lines: Iterable[Sequence[Any]], dense: bool = False) -> Html:
+    """A table; a cell is text, `Html`, or a (text, class) pair; dense = many columns, set smaller."""
     body = []
     for line in lines:
         cells = [tag("td", cell[0], class_=cell[1]) if isinstance(cell, tuple) else tag("td", cell) for cell in line]
         body.append(tag("tr", *cells))
     top = tag("thead", tag("tr", *[tag("th", name) for name in head]))
-    return tag("div", tag("table", top, tag("tbody", *body)), class_="scroll")
+    return tag("div", tag("table", top, tag("tbody", *body)), class_="scroll dense" if dense else "scroll")
 
 
 def definitions(pairs: Iterable[tuple[str, str]]) -> Html:
@@ -77,6 +86,11 @@ def definitions(pairs: Iterable[tuple[str, str]]) -> Html:
 
 def bullets(lines: Iterable[str]) -> Html:
     return tag("ul", *[tag("li", line) for line in lines])
+
+
+def details(title: str, inner: Html) -> Html:
+    """Something long that opens when its title is clicked; needs no script."""
+    return tag("details", tag("summary", title), inner)
 
 
 def document(title: str, body: Html) -> str:

@@ -1,15 +1,33 @@
-"""The pictures along a sequence: means around instances, and a locus."""
+"""The pictures along a sequence: means around instances, and a locus; and the picture of layers as a file."""
 
 from __future__ import annotations
+
+from pathlib import Path
 
 import numpy as np
 import pandas as pd
 
+from bioterp.errors import InputError
 from bioterp.report import MOST_PROFILES, MOST_TRACKS, REACH, Findings, figures, page
 from bioterp.report.best import best_per_term, excess, shown
+from bioterp.report.heat import layers_figure
 from bioterp.report.loci import Reader, choose_locus, instances, prefer_test
 from bioterp.report.loci import profiles as means_around
 from bioterp.report.page import Html, join, tag
+from bioterp.store import writing_file
+
+
+def save_layers(table: pd.DataFrame, path: str | Path) -> Path:
+    """Write the heat map of a table of layers to a .png or .svg file, whole or not at all, and return its path.
+
+    Raises InputError for another ending.
+    """
+    path = Path(path)
+    if path.suffix not in (".png", ".svg"):
+        raise InputError(f"the picture of layers is written as .png or .svg; got {path.name!r}")
+    with writing_file(path) as beside:
+        beside.write_bytes(figures.drawn(layers_figure(table), path.suffix[1:]))
+    return path
 
 
 def _places(found: Findings) -> pd.DataFrame | None:

@@ -8,20 +8,9 @@ from typing import Any
 import pandas as pd
 
 from bioterp.report import MOST_SENTENCES, Findings, densities, figures, page
-from bioterp.report.best import (
-    SHORT,
-    chosen_on_test,
-    compare,
-    excess,
-    number,
-    order_of,
-    sentence,
-    shown,
-    subject_of,
-    terms_of,
-    verdict,
-)
+from bioterp.report.best import CROSS, chosen_on_test, sentence
 from bioterp.report.page import Html, join, tag
+from bioterp.report.versus import cell, is_layered
 from bioterp.rows import SPLITS
 
 # What is told of a dictionary, in this order, under these names.
@@ -35,14 +24,17 @@ def lead(found: Findings) -> str:
     if not len(found.mine):
         return "No feature was matched to a term: the detection table is missing or empty."
     tested = "q" in found.mine.columns and bool(found.mine["q"].notna().any())
-    beyond = f"{int(shown(found.mine).sum())} have a feature that finds them beyond chance (q ≤ 0.05)"
-    beyond = beyond if tested else "no test against chance was made"
+    beyond = "no test against chance was made"
+    if tested:
+        many = int((found.mine["q"] <= 0.05).sum())
+        beyond = f"{many} have a feature that finds them beyond chance (q ≤ 0.05)"
     top = found.mine.iloc[0]
     chance = f" (chance {top['f1_null']:.2f})" if pd.notna(top.get("f1_null")) else ""
-    return (
-        f"{len(found.mine)} terms were looked for; {beyond}. "
-        f"Furthest above chance is {top['term']}, F1 {top['f1']:.2f}{chance}."
-    ) + ("" if chosen_on_test(found.detection) else " All numbers are from blocks that took no part in the choice.")
+    text = f"{len(found.mine)} terms were looked for; {beyond}. "
+    text += f"Furthest above chance is {top['term']}, F1 {top['f1']:.2f}{chance}."
+    if chosen_on_test(found.detection):
+        return text
+    return f"{text} All numbers are from blocks that took no part in the choice of feature and threshold."
 
 
 def what_was_run(found: Findings) -> Html:
@@ -83,80 +75,28 @@ def in_words(found: Findings) -> Html:
     head = tag("h2", "What the features find")
     if not len(found.mine):
         return join([head, tag("p", "There is no detection table to speak from.", class_="note")])
-    lines = [sentence(line, _layered(found)) for _, line in found.mine.head(MOST_SENTENCES).iterrows()]
+    lines = [sentence(line, is_layered(found)) for _, line in found.mine.head(MOST_SENTENCES).iterrows()]
     parts = [head, page.bullets(lines)]
     if len(found.mine) > MOST_SENTENCES:
         parts.append(tag("p", f"{len(found.mine) - MOST_SENTENCES} more terms are in the table below.", class_="note"))
-    if "note" in found.detection.columns:
-        without = found.detection[found.detection["f1"].isna() & (found.detection["note"].fillna("") != "")]
-        notes = without.dropna(subset="term").drop_duplicates("term")[["term", "note"]].head(MOST_SENTENCES)
-        if len(notes):
-            told = "; ".join(f"{term} ({note.removeprefix('not scored: ')})" for term, note in notes.values)
-            parts.append(tag("p", f"Terms that could not be scored: {told}.", class_="note"))
-    return join(parts)
+    return join([*parts, _unscored(found)])
 
 
-def _layered(found: Findings) -> bool:
-    return "layer" in found.mine.columns and found.mine["layer"].nunique() > 1
-
-
-def baselines(found: Findings) -> Html:
-    head = tag("h2", "Next to the baselines")
-    subject = subject_of(found.best)
-    if subject is None:
-        return join([head, tag("p", "Nothing to compare.", class_="note")])
-    parts = [head]
-    comparisons = compare(found.best)
-    if comparisons:
-        parts.append(page.bullets(verdict(comparison, subject) for comparison in comparisons))
-    else:
-        text = "No baseline was run on these rows, so nothing here says that the dictionary was needed."
-        parts.append(tag("p", text, class_="note"))
-    terms = terms_of(found.best)
-    caption = (
-        "Best feature per term, furthest above chance first. Lines: 95 % block-jackknife intervals, where there are "
-        "enough test blocks. 0 is the mean F1 of circular shifts of that very feature."
-    )
-    if len(terms) > 24:
-        caption += f" The first 24 of {len(terms)} terms."
-    parts.append(page.figure(figures.dots(found.best), "F1 per term and representation", caption))
-    parts.append(_table(found, terms))
-    return join(parts)
-
-
-def _table(found: Findings, terms: list[str]) -> Html:
-    subject, *others = order_of(found.best)
-    above = found.best.assign(above=excess(found.best)).pivot(index="term", columns="representation", values="above")
-    rows = found.best[found.best["representation"] == subject].set_index("term")
-    lines = []
-    for term in terms:
-        top = above.loc[term].max() if above.loc[term].max() >= 0.005 else None  # nobody wins with nothing
-        line = rows.loc[term] if term in rows.index else pd.Series(dtype=object)
-        feature = _cell(line, "feature", "{:.0f}")
-        feature = f"{line['layer']} / {feature}" if _layered(found) and "layer" in line.index else feature
-        cells: list[Any] = [term, _cell(line, "n_instances", "{:,.0f}"), feature]
-        cells += [_cell(line, name, "{:.2f}") for name in ("precision", "recall", "instance_recall")]
-        interval = ""
-        if pd.notna(line.get("f1_lo")) and pd.notna(line.get("f1_hi")):
-            interval = f" {line['f1_lo']:.2f}–{line['f1_hi']:.2f}"
-        own = join([_cell(line, "f1", "{:.2f}"), tag("small", interval)])
-        mine = above.loc[term].get(subject)
-        cells += [own, _cell(line, "f1_null", "{:.2f}"), number(line["q"]) if pd.notna(line.get("q")) else "–"]
-        text = f"{mine:.2f}" if pd.notna(mine) else "–"
-        cells.append((text, "win") if mine == top else text)
-        for other in others:
-            value = above.loc[term].get(other)
-            text = f"{value:.2f}" if pd.notna(value) else "–"
-            cells.append((text, "win") if value == top else text)
-        lines.append(cells)
-    feature = "Layer / feature" if _layered(found) else "Feature"
-    names = ["Term", "Inst.", feature, "Prec.", "Recall", "Inst. recall", "F1 and interval", "Chance", "q"]
-    made = page.table([*names, *[f"↑ {SHORT.get(other, other)}" for other in order_of(found.best)]], lines)
-    return join([made, tag("p", "↑: F1 above chance, of the feature and of the best of each baseline.", class_="note")])
-
-
-def _cell(line: pd.Series, name: str, form: str) -> str:
-    return form.format(line[name]) if name in line.index and pd.notna(line[name]) else "–"
+def _unscored(found: Findings) -> Html:
+    """Terms that only have notes, folded away: there may be many, and each says the same."""
+    table = found.detection
+    if not {"note", "f1", "term"} <= set(table.columns):
+        return Html("")
+    bare = table[table["f1"].isna() & table["term"].notna() & ~table["term"].isin(set(found.mine["term"]))]
+    bare = bare[bare["note"].fillna("") != ""].drop_duplicates("term")
+    if not len(bare):
+        return Html("")
+    lines = [
+        [line["term"], cell(line, "n_instances", "{:,.0f}"), (str(line["note"]).removeprefix("not scored: "), "text")]
+        for _, line in bare.iterrows()
+    ]
+    title = f"{len(lines)} term{'' if len(lines) == 1 else 's'} that could not be scored"
+    return page.details(title, page.table(["Term", "Instances", "Why"], lines))
 
 
 def readout(found: Findings) -> Html:
@@ -167,11 +107,11 @@ def readout(found: Findings) -> Html:
     best = table.sort_values("ap", ascending=False, kind="stable").drop_duplicates("term")
     lines = []
     for _, line in best.iterrows():
-        cells = [line["term"], line["output"], _cell(line, "n_cells", "{:,.0f}"), _cell(line, "prevalence", "{:.2g}")]
+        cells = [line["term"], line["output"], cell(line, "n_cells", "{:,.0f}"), cell(line, "prevalence", "{:.2g}")]
         for name in ("ap", "auroc"):
-            lo, hi = _cell(line, f"{name}_lo", "{:.3f}"), _cell(line, f"{name}_hi", "{:.3f}")
+            lo, hi = cell(line, f"{name}_lo", "{:.3f}"), cell(line, f"{name}_hi", "{:.3f}")
             interval = tag("small", f" {lo}–{hi}") if lo != "–" and hi != "–" else Html("")
-            cells.append(join([_cell(line, name, "{:.3f}"), interval]))
+            cells.append(join([cell(line, name, "{:.3f}"), interval]))
         lines.append(cells)
     text = "Average precision of the output that ranks the term's cells best. Its chance level is the prevalence."
     head = ["Term", "Output", "Positive cells", "Prevalence", "AP and interval", "AUROC and interval"]
@@ -198,10 +138,17 @@ def quality(found: Findings) -> Html:
     dead = int((values <= 0).sum())
     always = int((values > 0.5).sum())
     caption = (
-        f"{len(values):,} features; {dead:,} ({dead / len(values):.1%}) never fire on these rows and are not drawn, "
-        f"{always:,} fire on more than half of the cells."
+        f"{len(values):,} features{_of_all(found)}; {dead:,} ({dead / len(values):.1%}) never fire on these rows and "
+        f"are not drawn, {always:,} fire on more than half of the cells."
     )
     return join([*parts, page.figure(figures.density(values), "density of features", caption)])
+
+
+def _of_all(found: Findings) -> str:
+    table = found.tables.get("features")
+    if table is None or not {"layer", "seed"} <= set(table.columns):
+        return ""
+    return " of all layers and seeds" if len(table[["layer", "seed"]].drop_duplicates()) > 1 else ""
 
 
 def how_to_read(found: Findings) -> Html:
@@ -218,6 +165,13 @@ def how_to_read(found: Findings) -> Html:
         lines[0] = (
             "This table does not say how features did where they were chosen, so the best line per term was taken by "
             "the very F1 shown: read the numbers as optimistic."
+        )
+    if "split" in found.best.columns and (found.best["split"] == CROSS).any():
+        lines.insert(
+            1,
+            "* cross-fitted: where fewer than 20 instances of a term lie in test blocks, all blocks are scored, each "
+            "by a feature and a threshold chosen without it; the feature may differ from part to part. Its layer is "
+            "chosen by all parts together, so its number may be slightly high where there are many layers.",
         )
     made = page.tag("footer", "Written by bioterp. This file needs no network and holds no script.")
     return join([tag("h2", "How to read this"), page.bullets(lines), made])

@@ -4,13 +4,17 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
+import scipy.sparse
 from sklearn.metrics import average_precision_score, roc_auc_score
 from worlds import World, world
 
-from bioterp.analyses import counting, scoring
+from bioterp.analyses import counting, dense_counts, parts, scoring
 from bioterp.analyses.alignment import count_codes
+from bioterp.analyses.blocks import BadCode, as_block
 from bioterp.analyses.edges import bin_edges, levels, sample_active
+from bioterp.analyses.parts import Part, active_rows
 from bioterp.analyses.runs import cut, difference
+from bioterp.field import Field
 
 
 def binned(here: World, edges: np.ndarray) -> np.ndarray:
@@ -23,8 +27,12 @@ def here() -> World:
     return world(5)
 
 
-def test_every_histogram_equals_a_loop_over_rows(here):
-    counts, edges = count_codes(here.codes, here.labels)
+@pytest.mark.parametrize("form", ["sparse", "dense"])
+def test_every_histogram_equals_a_loop_over_rows(here, form, monkeypatch):
+    monkeypatch.setattr(dense_counts, "TILE", 4)  # 9 columns: tiles of 3
+    codes = here.codes if form == "sparse" else Field(here.rows, here.dense, kind="code")
+    assert isinstance(as_block(codes.read(0, 50)), tuple) == (form == "sparse")
+    counts, edges = count_codes(codes, here.labels)
     bins, split = binned(here, edges), here.split()
     for g, group in enumerate((split != "test", split == "test")):
         for t in range(here.labels.columns):
@@ -37,19 +45,18 @@ def test_every_histogram_equals_a_loop_over_rows(here):
                 assert np.array_equal(pair.instances[f], np.bincount(tops, minlength=counting.BINS))
 
 
-def test_counts_do_not_depend_on_the_batch_size_or_threads(here, monkeypatch):
+@pytest.mark.parametrize("form", ["sparse", "dense"])
+def test_counts_do_not_depend_on_the_batch_size_or_threads(here, form):
+    codes = here.codes if form == "sparse" else Field(here.rows, here.dense, kind="code")
     whole, edges = count_codes(here.codes, here.labels, threads=1)
-    monkeypatch.setattr(counting, "PENDING", 10)
     for size, threads in ((13, 2), (101, 3)):
-        again, other = count_codes(here.codes, here.labels, threads=threads, size=size)
+        again, other = count_codes(codes, here.labels, threads=threads, size=size)
         assert np.array_equal(edges, other)
         for name, value in vars(whole).items():
             assert np.array_equal(value, getattr(again, name)), name
 
 
 def test_dense_codes_and_stored_zeros_count_as_sparse_ones(here):
-    from bioterp.field import Field
-
     whole, _ = count_codes(here.codes, here.labels)
     dense, _ = count_codes(Field(here.rows, here.dense, kind="code"), here.labels)
     stored = here.codes.values.copy()
@@ -142,3 +149,46 @@ def test_difference_and_cut_against_painted_rows():
         source, segment, lo, hi = cut(start, stop, edges)
         assert (lo >= edges[segment]).all() and (hi <= edges[segment + 1]).all() and (hi > lo).all()
         assert np.array_equal(np.bincount(source, hi - lo, len(start)), stop - start)
+
+
+def test_a_sample_of_dense_codes_is_that_of_sparse_ones():
+    rng = np.random.default_rng(4)
+    codes = np.maximum(rng.standard_normal((3001, 70)), 0).astype(np.float32)  # more columns than a tile
+    spans, matrix = np.array([[5, 1000], [1203, 3001]]), scipy.sparse.csr_matrix(codes)
+    dense, full = sample_active(lambda lo, hi: codes[lo:hi], spans, 70, 97, 200)
+    sparse, filled = sample_active(lambda lo, hi: matrix[lo:hi], spans, 70, 501, 200)
+    assert np.array_equal(full, filled)
+    for f in range(70):
+        assert np.array_equal(dense[f, : full[f]], sparse[f, : full[f]])
+
+
+def test_active_rows_are_the_same_from_dense_and_sparse_codes_and_in_chunks(monkeypatch):
+    rng = np.random.default_rng(6)
+    codes = np.maximum(rng.standard_normal((400, 11)), 0).astype(np.float32)
+    matrix, part = scipy.sparse.csr_matrix(codes), Part(np.array([[3, 90], [90, 200], [310, 399]]), np.array([0, 1, 1]))
+    feature, least = np.array([0, 2, 3, 7, 10]), np.array([0, 0.5, 3, 0.1, 1.0])
+    monkeypatch.setattr(parts, "ENTRIES", 150)
+    rows = np.r_[3:200, 310:399]
+    for read in (lambda lo, hi: codes[lo:hi], lambda lo, hi: matrix[lo:hi]):
+        chunks = list(active_rows(read, part, 11, feature, least))
+        assert len(chunks) > 1
+        found = {f: pair for chunk in chunks for f, pair in chunk.items()}
+        assert sorted(found) == feature.tolist()
+        for f, limit in zip(feature, least, strict=True):
+            above = np.flatnonzero(codes[rows, f] > np.float32(limit))
+            assert np.array_equal(found[f][0], above) and np.array_equal(found[f][1], codes[rows[above], f])
+
+
+@pytest.mark.parametrize("value", [np.nan, np.inf, -0.5])
+def test_a_bad_dense_code_is_told_by_row_and_column(value):
+    codes = np.ones((9, 4), np.float32)
+    codes[5, 2] = value
+    with pytest.raises(BadCode) as told:
+        as_block(codes, 100)
+    assert (told.value.row, told.value.column) == (105, 2)
+
+
+def test_a_dense_block_that_is_nearly_silent_is_counted_as_sparse():
+    codes = np.zeros((8, 40), np.float32)
+    codes[3, 7] = 2
+    assert isinstance(as_block(codes), tuple)

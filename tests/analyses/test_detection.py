@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from functools import partial
+
 import numpy as np
 import pandas as pd
 import pytest
@@ -18,6 +20,8 @@ from bioterp.field import Field
 from bioterp.grid import Grid, Space
 from bioterp.rows import Rows
 from bioterp.values import Intervals
+
+on_test = partial(detection, folds=None)  # worlds are small: many of their terms would be cross-fitted
 
 
 def planted(seed: int = 1, keep: float = 0.8) -> World:
@@ -40,7 +44,7 @@ def here() -> World:
 
 @pytest.fixture(scope="module")
 def found(here):
-    return detection(here.codes, here.truth, per_term=3)
+    return on_test(here.codes, here.truth, per_term=3)
 
 
 def scored(found):
@@ -143,7 +147,7 @@ def test_the_size_of_a_gather_and_its_source_do_not_change_the_table(here, found
 
     monkeypatch.setattr(parts, "ENTRIES", 100)
     codes = Field(here.rows, here.dense, kind="code", about=here.codes.about)
-    again = detection(codes, here.truth, per_term=3, threads=1)
+    again = on_test(codes, here.truth, per_term=3, threads=1)
     for name in found.columns:
         assert found[name].equals(again[name]), name
 
@@ -153,7 +157,7 @@ def test_a_feature_that_fires_everywhere_is_never_chosen_over_a_real_one(here, o
     dense = here.dense.copy()
     dense[:, 0] = 1 + np.random.default_rng(0).random(len(dense))
     everywhere = of(here.rows, dense, here.labels)
-    found = detection(everywhere.codes, everywhere.truth, per_term=1, objective=objective)
+    found = on_test(everywhere.codes, everywhere.truth, per_term=1, objective=objective)
     assert found[found["term"] == "term1"].iloc[0]["feature"] == 3
 
 
@@ -161,7 +165,7 @@ def test_independent_pairs_pass_at_the_nominal_rate():
     rng = np.random.default_rng(3)
     rows = genome({"c1": 2300})
     here = of(rows, persistent(rng, len(rows), 260, 0.1, 0.7), labels_on(rng, rows, 5, 60))
-    found = scored(detection(here.codes, here.truth, per_term=5))
+    found = scored(on_test(here.codes, here.truth, per_term=5))
     assert len(found) > 200
     error = np.sqrt(0.05 * 0.95 / len(found))
     assert (found["p"] <= 0.05).mean() < 0.05 + 3 * error  # pairs share terms, so a little room
@@ -170,7 +174,7 @@ def test_independent_pairs_pass_at_the_nominal_rate():
 
 
 def test_without_a_null_there_is_no_p(here, found):
-    plain = detection(here.codes, here.truth, per_term=3, null=None)
+    plain = on_test(here.codes, here.truth, per_term=3, null=None)
     assert plain[["z", "p", "q"]].isna().all(axis=None)
     both = scored(found).merge(scored(plain), on=["feature", "term"], suffixes=("", "_plain"))
     term0 = both[both["term"] == "term0"]  # it has no unknown rows: close to the exact mean on two strands
@@ -194,7 +198,7 @@ def notes(found, term):
 def test_terms_without_instances_are_rows_with_a_note(here):
     in_test = (here.split() == "test")[here.labels.start]
     labels = only(here.labels, (here.labels.term != 0) & ~((here.labels.term == 2) & in_test))
-    found = detection(here.codes, of(here.rows, here.dense, labels).truth)
+    found = on_test(here.codes, of(here.rows, here.dense, labels).truth)
     assert notes(found, "term0") == [
         "not scored: 0 instances in train and valid, at least 2 needed; 0 instances in test, at least 2 needed"
     ]
@@ -204,7 +208,7 @@ def test_terms_without_instances_are_rows_with_a_note(here):
 
 
 def test_labels_without_a_single_run_give_rows_with_notes(here):
-    found = detection(here.codes, of(here.rows, here.dense, only(here.labels, here.labels.term < 0)).truth)
+    found = on_test(here.codes, of(here.rows, here.dense, only(here.labels, here.labels.term < 0)).truth)
     assert found["f1"].isna().all() and (found["note"] != "").all()
     assert {f"term{t}" for t in range(4)} <= set(found["term"])
 
@@ -213,14 +217,14 @@ def test_all_positive_labels_do_not_find_anything(here):
     items = np.arange(len(here.rows.items))
     ends = here.rows.offsets
     labels = Intervals.of(np.zeros(len(items)), items + 1, ends[:-1], ends[1:], len(here.rows), 1)
-    found = detection(here.codes, of(here.rows, here.dense, labels).truth)
+    found = on_test(here.codes, of(here.rows, here.dense, labels).truth)
     assert notes(found, "term0") == ["no feature is above chance on train and valid"]
 
 
 def test_dead_and_constant_features_are_rows_with_a_note(here):
     dense = here.dense.copy()
     dense[:, 1], dense[:, 2] = 0, 4.0
-    found = detection(of(here.rows, dense, here.labels).codes, here.truth)
+    found = on_test(of(here.rows, dense, here.labels).codes, here.truth)
     about = found[found["feature"] >= 0].set_index("feature")["note"]
     assert about[1] == "dead: never active on train and valid"
     assert about[2] == "constant: active in every cell at one value"
@@ -229,7 +233,7 @@ def test_dead_and_constant_features_are_rows_with_a_note(here):
 def test_a_feature_silent_on_test_is_a_row_with_a_note(here):
     dense = here.dense.copy()
     dense[here.split() == "test", 3] = 0
-    row = detection(of(here.rows, dense, here.labels).codes, here.truth, per_term=1).iloc[0:].query("feature == 3")
+    row = on_test(of(here.rows, dense, here.labels).codes, here.truth, per_term=1).iloc[0:].query("feature == 3")
     assert row["f1"].tolist() == [0.0] and row["p"].tolist() == [1.0]
     assert "never above the threshold on test" in row["note"].iloc[0]
 
@@ -246,7 +250,7 @@ def test_volumes_are_scored_without_a_shift_null():
     )
     dense = persistent(rng, len(rows), 3)
     dense[:, 1] = labels.mask(0)[0]
-    found = detection(of(rows, dense, labels).codes, of(rows, dense, labels).truth, per_term=1)
+    found = on_test(of(rows, dense, labels).codes, of(rows, dense, labels).truth, per_term=1)
     best = found.iloc[0]
     assert (best["feature"], best["f1"], best["n_blocks"], best["n_instances"]) == (1, 1.0, 4, 8)
     assert np.isnan(best["p"]) and "one-dimensional rows" in best["note"]
@@ -256,7 +260,7 @@ def test_too_few_blocks_leave_the_interval_null_with_the_reason(here):
     rows = genome({"c1": 500})
     rng = np.random.default_rng(0)
     few = of(rows, persistent(rng, len(rows), 5), labels_on(rng, rows, 2, 40))
-    found = scored(detection(few.codes, few.truth))
+    found = scored(on_test(few.codes, few.truth))
     assert len(found) and found[["f1_lo", "f1_hi"]].isna().all(axis=None)
     assert found["note"].str.contains("no interval: 1 blocks, at least 4 needed").all()
 
@@ -268,7 +272,7 @@ def test_a_bad_code_is_named_by_item_cell_and_column(here, value, said, sparse):
     dense[here.rows.offsets[4] + 5, 2] = value
     values = scipy.sparse.csr_matrix(dense) if sparse else dense
     with pytest.raises(InputError, match=said) as told:
-        detection(Field(here.rows, values, kind="code"), here.truth)
+        on_test(Field(here.rows, values, kind="code"), here.truth)
     assert here.rows.items["item"][4] in str(told.value) and "cell 5" in str(told.value)
     assert "column '2'" in str(told.value)
 
@@ -279,15 +283,17 @@ def test_a_missing_split_is_refused_with_the_remedy(here):
         codes = here.codes.take(items)
         labels = Intervals.of([0], [1], [0], [5], len(codes), 1)
         with pytest.raises(InputError, match=said):
-            detection(codes, Field(codes.rows, labels, ["a"], kind="label"))
+            on_test(codes, Field(codes.rows, labels, ["a"], kind="label"))
 
 
 def test_numbers_as_labels_other_rows_and_unknown_options_are_refused(here):
     with pytest.raises(InputError, match="needs intervals"):
-        detection(here.codes, Field(here.rows, here.dense, kind="label"))
+        on_test(here.codes, Field(here.rows, here.dense, kind="label"))
     with pytest.raises(AlignmentError, match="not on the same rows"):
-        detection(here.codes, world(rows=genome({"c1": 500})).truth)
+        on_test(here.codes, world(rows=genome({"c1": 500})).truth)
     with pytest.raises(InputError, match="objective is 'f1' or 'excess'; got 'f2'"):
-        detection(here.codes, here.truth, objective="f2")
+        on_test(here.codes, here.truth, objective="f2")
     with pytest.raises(InputError, match="null is 'shift' or None; got 'fisher'"):
-        detection(here.codes, here.truth, null="fisher")
+        on_test(here.codes, here.truth, null="fisher")
+    with pytest.raises(InputError, match="folds must be 2 or more, or None for no cross-fitting; got 1"):
+        detection(here.codes, here.truth, folds=1)

@@ -8,7 +8,7 @@ import scipy.stats
 from statsmodels.stats.contingency_tables import Table2x2
 from worlds import of, world
 
-from bioterp.analyses.detection import detection
+from bioterp.analyses.detection import detect, detection
 from bioterp.analyses.enrichment import enrichment
 from bioterp.analyses.features import features
 from bioterp.errors import InputError
@@ -21,7 +21,7 @@ def here():
 
 @pytest.fixture(scope="module")
 def found(here):
-    return detection(here.codes, here.truth, per_term=2)
+    return detection(here.codes, here.truth, per_term=2, folds=None)
 
 
 def odds(active, positive):
@@ -51,6 +51,24 @@ def test_a_table_of_other_labels_is_refused(here, found):
         enrichment(here.codes, here.truth, found.assign(term="gene"))
     with pytest.raises(InputError, match="names feature 99"):
         enrichment(here.codes, here.truth, found.assign(feature=np.int32(99)))
+
+
+def test_cross_fitted_pairs_are_scored_by_their_counts_or_not_at_all(here):
+    mixed, blocks = detect(here.codes, here.truth, per_term=2, min_test=18)
+    told = mixed[mixed["f1"].notna()].reset_index(drop=True)
+    assert set(told["split"]) == {"test", "cross-fitted"}
+    both, plain = enrichment(here.codes, here.truth, mixed, blocks), enrichment(here.codes, here.truth, mixed)
+    on_test = told["split"] == "test"
+    assert both[["feature", "term"]].equals(told[["feature", "term"]])
+    assert plain.equals(both[on_test].reset_index(drop=True))
+    for pair, row in zip(told[~on_test].itertuples(), both[~on_test].itertuples(), strict=True):
+        tp = round(pair.recall * pair.n_cells)
+        fp, known = round(tp / pair.precision) - tp, round(pair.n_cells / pair.prevalence)
+        table = np.array([[tp, fp], [pair.n_cells - tp, known - pair.n_cells - fp]]) + 0.5
+        assert row.log2_odds == pytest.approx(Table2x2(table).log_oddsratio / np.log(2))
+        assert row.lo < row.log2_odds < row.hi
+    with pytest.raises(InputError, match="the counts by block lack the cross-fitted term"):
+        enrichment(here.codes, here.truth, mixed, blocks.iloc[:0])
 
 
 def test_nothing_found_is_an_empty_table(here, found):

@@ -63,6 +63,21 @@ def test_mean_instance_recall_against_rolls():
     assert recall_null(Side(feature), strand, lo, hi, first) == pytest.approx(np.mean(hits))
 
 
+def test_instances_of_many_runs_and_of_both_strands_are_recalled_as_rolled_ones_are():
+    rng = np.random.default_rng(19)
+    size, feature = 97, masks(rng, 2, 97, 0.03)
+    lo = np.concatenate([np.arange(4, 60, 3), np.arange(90, 97, 3), [1, 95, 40, 41]])  # codons, the last slots, mixed
+    hi = np.append(lo[:-1] + 1, 97)
+    strand = np.concatenate([np.zeros(19, int), np.ones(3, int), [1, 0, 1, 0]])
+    first, ends = np.array([0, 19, 22, 24]), [19, 22, 24, 26]
+    hits = []
+    for s in np.unique(np.arange(1, 64) * size // 64):
+        rolled = np.roll(feature, s, axis=1)
+        covered = [rolled[strand[r], lo[r] : hi[r]].any() for r in range(26)]
+        hits.append(np.mean([any(covered[a:b]) for a, b in zip(first, ends, strict=True)]))
+    assert recall_null(Side(feature), strand, lo, hi, first) == pytest.approx(np.mean(hits))
+
+
 def test_the_ring_is_in_genomic_order_with_strands_side_by_side():
     rows = genome()
     part = part_of(rows, "test")

@@ -15,6 +15,9 @@ HALO = 256
 TOP_ORDER = 11
 STRENGTHS = (4.0, 16.0, 64.0, 256.0, 1024.0)
 
+HALF_ORDER, HALF_STRENGTH = 6, 16.0
+"""The Markov model of half a genome: fixed, chosen on nothing."""
+
 
 @dataclass(frozen=True)
 class Baseline:
@@ -74,27 +77,56 @@ def in_species(genome: dict[str, corpus.Bases], blocks: list[corpus.Stretch], na
     return every_order(f"fitted on the rest of {name}", markov.count_words(rest, TOP_ORDER))
 
 
+def other_half(genome: dict[str, corpus.Bases], strand: str = "+") -> dict[str, markov.Floats]:
+    """Bits of every base, read on ``strand``, under the order-6 model of the half of its genome that it is not in.
+
+    The halves are the even and the odd 50 kb blocks of each contig. A model is fitted on both strands of its half.
+    In forward coordinates, (bases,) per contig.
+    """
+    halves = [
+        (bases[start : start + corpus.BLOCK], (start // corpus.BLOCK) % 2)
+        for bases in genome.values()
+        for start in range(0, len(bases), corpus.BLOCK)
+    ]
+    tables = []
+    for fitted_on in (1, 0):  # the even half is scored by the model of the odd one
+        counts = markov.count_words(((b, 1.0) for b, half in halves if half == fitted_on), HALF_ORDER)
+        tables.append(markov.interpolate(counts, HALF_STRENGTH)[HALF_ORDER])
+    out = {}
+    for contig, bases in genome.items():
+        even, odd = (markov.strand_bits(table, HALF_ORDER, bases, strand) for table in tables)
+        out[contig] = np.where(np.arange(len(bases)) // corpus.BLOCK % 2 == 0, even, odd)
+    return out
+
+
 def best(offered: list[Baseline], blocks: list[corpus.Stretch]) -> Baseline:
     """The Markov model with the fewest bits on these blocks."""
     return min(offered, key=lambda b: float(np.nanmean(np.concatenate([b.bits(s.bases) for s in blocks]))))
 
 
-def common_words(blocks: list[corpus.Stretch], training: list[corpus.Stretch], length: int = 31) -> float:
-    """Share of the bases of ``blocks`` lying in a word of 31 bases that training holds too, on either strand.
+def common_words(
+    sets: dict[str, list[corpus.Stretch]], training: list[corpus.Stretch], length: int = 31
+) -> dict[str, float]:
+    """Share of the bases of each set lying in a word of 31 bases that training holds too, on either strand.
 
     This is what "held out" does not exclude: ribosomal RNA, and what phage lambda left in E. coli.
     """
-    mine = [markov.words(s.bases, length - 1) for s in blocks]
-    wanted = np.unique(np.concatenate(mine))
+    mine = {name: [markov.words(s.bases, length - 1) for s in stretches] for name, stretches in sets.items()}
+    wanted = np.unique(np.concatenate([number for numbers in mine.values() for number in numbers]))
     met = np.zeros(len(wanted), dtype=bool)
     for stretch in training:
         for strand in (stretch.bases, corpus.reverse_complement(stretch.bases)):
             number = markov.words(strand, length - 1)
             at = np.minimum(np.searchsorted(wanted, number), len(wanted) - 1)
             met[at[(wanted[at] == number) & (number >= 0)]] = True
+    known = {name: [met[np.searchsorted(wanted, n)] & (n >= 0) for n in numbers] for name, numbers in mine.items()}
+    return {name: _covered(known[name], stretches, length) for name, stretches in sets.items()}
+
+
+def _covered(known: list[NDArray[np.bool_]], stretches: list[corpus.Stretch], length: int) -> float:
+    """Share of bases in a known word; ``known`` says it of the word that begins at each base."""
     covered = bases = 0
-    for number, stretch in zip(mine, blocks, strict=True):
-        here = met[np.searchsorted(wanted, number)] & (number >= 0)
+    for here, stretch in zip(known, stretches, strict=True):
         # A word at i covers i to i + length - 1: count how many words are open at each base.
         change = np.zeros(len(stretch.bases) + 1, dtype=np.int64)
         change[: len(here)] += here

@@ -32,11 +32,14 @@ def words(bases: corpus.Bases, order: int) -> NDArray[np.int64]:
 
 def count_words(stretches: Iterable[tuple[corpus.Bases, float]], order: int) -> NDArray[np.float32]:
     """Weighted counts of (order + 1)-mers on both strands: (4**order, 4)."""
-    total = np.zeros(4 ** (order + 1), dtype=np.float32)
+    found: dict[float, list[NDArray[np.int64]]] = {}
     for bases, weight in stretches:
         for strand in (bases, corpus.reverse_complement(bases)):
             number = words(strand, order)
-            total += weight * np.bincount(number[number >= 0], minlength=total.size).astype(np.float32)
+            found.setdefault(weight, []).append(number[number >= 0])
+    total = np.zeros(4 ** (order + 1), dtype=np.float32)
+    for weight, numbers in found.items():  # one sweep over the table per weight, not per stretch
+        total += weight * np.bincount(np.concatenate(numbers), minlength=total.size).astype(np.float32)
     return total.reshape(-1, 4)
 
 
@@ -64,3 +67,10 @@ def bits(table: NDArray[np.float32], order: int, bases: corpus.Bases) -> Floats:
     known = number >= 0
     out[order:][known] = -np.log2(table.reshape(-1)[number[known]].astype(np.float64))
     return out
+
+
+def strand_bits(table: NDArray[np.float32], order: int, bases: corpus.Bases, strand: str) -> Floats:
+    """As ``bits``, with the bases read on ``strand``; the answer is in forward coordinates."""
+    if strand == "+":
+        return bits(table, order, bases)
+    return bits(table, order, corpus.reverse_complement(bases))[::-1]

@@ -1,0 +1,243 @@
+"""The stages of one run, each callable alone: rows, labels, activations, dictionaries, codes.
+
+Every stage writes under `out` with its recipe and is skipped when it is already there, so the same command resumes. A
+folder made with other settings is refused by the store, except labels and tables, which are cheap and made anew.
+Stages ask for what they need and nothing runs before it is read: a table that is there needs no codes, codes that
+are there no activations. With `disk`, activations and codes go as soon as their tables are made.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import functools
+import time
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+
+from bioterp import store
+from bioterp.activate import about_layer, activations, cells
+from bioterp.annotations import join, label
+from bioterp.config import Run
+from bioterp.dictionary import Dictionary
+from bioterp.errors import AlignmentError, InputError
+from bioterp.field import Field
+from bioterp.opening import check_paths, open_model, open_source
+from bioterp.planning import Layer, groups, room_for_activations
+from bioterp.progress import say
+from bioterp.rows import SPLITS
+from bioterp.train import fit
+from bioterp.values import Deferred, Values
+
+Frames = dict[str, pd.DataFrame]
+NO_LABELS = "labels names no annotation; give labels: {genes: annotation.gff.gz} or {genes: {call: genes}}"
+
+
+class Stages:
+    """What a run makes, step by step; a later stage runs what it needs that is not there yet."""
+
+    def __init__(self, run: Run):
+        self.run = run
+        self.out = run.out
+        check_paths(run)
+        self.source = open_source(run)
+        self.seconds: dict[str, float] = {}
+        self._inner = [0.0]
+        self._models: dict[bool, Any] = {}
+        self._open: dict[tuple[bool, Layer], Values] = {}
+
+    def activate(self, random: bool = False, layers: Sequence[Layer] | None = None) -> dict[Layer, Field]:
+        """{layer: Field} of these layers, by default all; 'output' is among them when a readout is asked for."""
+        name = "activations" if not random else "activations-random-weights"
+        wanted = self.layers(random) if layers is None else list(layers)
+        with self._timed(name):
+            return activations(self.source, self._model(random), wanted, self.out / name, dtype=self.run.dtype)
+
+    def layers(self, random: bool = False) -> list[Layer]:
+        """The layers to read; of random weights the outputs mean nothing."""
+        layers = [layer for layer in self.run.layers if not (random and layer == "output")]
+        if "readout" in self.run.analyses and not random and "output" not in layers:
+            layers = ["output", *layers]
+        return layers
+
+    def rows(self) -> Field:
+        """The rows of the run, as a Field without columns; layers the model lacks are refused here."""
+        model = self._model(False)
+        for layer in self.layers():
+            model.resolve(layer)
+        with self._timed("rows"):
+            return cells(self.source, model, self.out / "rows")
+
+    def truth(self, rows: Field) -> Field:
+        """The labels of every source, joined, on the rows of a Field."""
+        parts = []
+        with self._timed("labels"):
+            for name, spec in self.run.labels.items():
+                folder = self.out / "labels" / f"rows={rows.rows.id[:12]}" / name
+                sources = [_content(one) for one in (spec.path, spec.call, spec.within, spec.sequence)]
+                recipe = {"name": name, "from": sources, "options": spec.options, "rows": rows.rows.id}
+                parts.append(self._stored_field(folder, recipe, functools.partial(self._label, rows, spec, name)))
+                for line in parts[-1].about.get("warnings", []):
+                    say(f"labels.{name}: {line}")
+        if not parts:
+            raise InputError(NO_LABELS)
+        if len(parts) == 1:
+            return parts[0]
+        joined = join(parts)
+        joined.about["recipe"] = store.digest([part.about["recipe"] for part in parts])
+        return joined
+
+    def _label(self, rows: Field, spec: Any, name: str) -> Field:
+        source: Any = spec.path
+        options = dict(spec.options)
+        sequence = spec.sequence
+        if sequence is None and "code" in options:  # a genetic code is checked against bases: the run's own
+            sequence = self.run.source.fasta
+        if spec.call is not None:
+            from bioterp.annotations.call import call_genes
+
+            if spec.call != "genes":
+                raise InputError(f"labels.{name}.call: {spec.call!r} is not known; call: genes")
+            say("calling genes")
+            asked = {key: options.pop(key) for key in ("table", "rrna") if key in options}
+            source = call_genes(self.run.source.fasta, **asked)
+        return label(rows.rows, source, within=spec.within, sequence=sequence, **options)
+
+    def fitted(self, acts: Field, layer: Layer, seed: int, random: bool = False) -> Dictionary:
+        """The dictionary of a layer and seed, fitted unless it is there already."""
+        spec = self.run.dictionary
+        folder = self._folder(layer, seed, random)
+        recipe = self._recipe(acts, seed)
+        if (folder / "dictionary" / "meta.json").exists():
+            sae = Dictionary.load(folder / "dictionary")
+            if sae.about.get("recipe") == recipe:
+                return sae
+        store.discard(folder)
+        with self._timed(f"fit {folder.parent.parent.name} layer {layer}"):
+            made = fit(
+                acts.split("train"),
+                width=spec.width,
+                k=spec.k,
+                seed=seed,
+                kind=spec.kind,
+                tokens=spec.tokens if isinstance(spec.tokens, int) else None,
+                batch=spec.batch,
+                lr=spec.lr,
+            )
+            about = {**made.about, **made.quality(acts.split("valid")), "dictionary": folder.parent.parent.name}
+        about |= {"representation": "random-weights" if random else "dictionary", "recipe": recipe}
+        dataclasses.replace(made, about=about).save(folder / "dictionary")
+        return Dictionary.load(folder / "dictionary")
+
+    def _recipe(self, acts: Field, seed: int) -> str:
+        """What a dictionary depends on."""
+        sizes = {k: v for k, v in dataclasses.asdict(self.run.dictionary).items() if k != "seeds"}
+        return store.digest([sizes, seed, acts.about, acts.rows.id])
+
+    def codes(self, acts: Field, sae: Dictionary, layer: Layer, seed: int, random: bool = False) -> Field:
+        """The stored codes of all rows."""
+        folder = self._folder(layer, seed, random)
+        with self._timed(f"codes {folder.parent.parent.name} layer {layer}"):
+            return sae.encode(acts, out=folder / "codes")
+
+    def _folder(self, layer: Layer, seed: int, random: bool) -> Path:
+        spec = self.run.dictionary
+        named = f"{spec.kind}-{spec.width}-k{spec.k}" + ("-random-weights" if random else "")
+        return self.out / "dictionaries" / named / f"layer={layer}" / f"seed={seed}"
+
+    def check_splits(self) -> None:
+        """Raise when a split would be empty: found here, and not after the model has run."""
+        present = set(self.source.items["split"])
+        for name in SPLITS:
+            if name not in present:
+                raise InputError(
+                    f"no block of {self.source.block:,} bp fell into the split {name!r}; give smaller ones "
+                    f"(source.blocks: {max(200, self.source.block // 5)}) or another seed"
+                )
+
+    # ------------------------------------------------------------------ models and activations, when they are needed
+
+    def _model(self, random: bool) -> Any:
+        """The model, held until its last layer was read."""
+        if random not in self._models:
+            self._models[random] = open_model(self.run, random)
+        return self._models[random]
+
+    def _groups(self, rows: Field, random: bool) -> list[list[Layer]]:
+        """The layers that lie on disk together."""
+        model, disk = self._model(random), self.run.disk
+        itemsize = 4 if (self.run.dtype or model.dtype) == "float32" else 2
+        layers = self.layers(random)
+        size: dict[Layer, int] = {layer: len(rows) * model.width(layer) * itemsize for layer in layers}
+        room = room_for_activations(None if disk is None else float(disk), len(rows), self.run.dictionary.k)
+        return groups(layers, size, room)
+
+    def _fields(self, rows: Field, group: list[Layer], random: bool) -> dict[Layer, Field]:
+        """Activations of a group that are computed when one of them is first read."""
+        model = self._model(random)
+
+        fields: dict[Layer, Field] = {}
+        for layer in group:
+            deferred = Deferred(
+                (len(rows), model.width(layer)), functools.partial(self._ran, rows, group, random, layer)
+            )
+            columns = model.outputs if layer == "output" and len(model.outputs) == model.width(layer) else None
+            fields[layer] = Field(rows.rows, deferred, columns, "activation", about_layer(model, layer))
+        return fields
+
+    def _ran(self, rows: Field, group: list[Layer], random: bool, layer: Layer) -> Values:
+        """The stored activations of a layer; the whole group is run when they are not there."""
+        if (random, layer) not in self._open:
+            for one, field in self.activate(random, group).items():
+                if field.rows.id != rows.rows.id:
+                    where = self.out / "rows"
+                    raise AlignmentError(f"{where} are not the rows of the activations; delete it and run again")
+                self._open[random, one] = field.data
+        return self._open[random, layer]
+
+    def _drop(self, group: list[Layer], random: bool) -> None:
+        """Give back the disk of a group's activations, when disk is short."""
+        for layer in group:
+            self._open.pop((random, layer), None)  # files that are still mapped would keep their place on disk
+            if self.run.disk is not None:
+                store.discard(self.out / ("activations-random-weights" if random else "activations") / f"layer={layer}")
+
+    # ------------------------------------------------------------------ keeping what is done
+
+    def _stored_field(self, folder: Path, recipe: Any, make: Callable[[], Field]) -> Field:
+        if (folder / "meta.json").exists():
+            found = Field.open(folder)
+            if found.about.get("recipe") == store.digest(recipe):
+                return found
+        store.discard(folder)
+        made = make()
+        made.about["recipe"] = store.digest(recipe)
+        return made.save(folder)
+
+    def _stored_tables(self, folder: Path, recipe: Any, make: Callable[[], Frames]) -> Frames:
+        mark = store.digest(recipe)
+        if (folder / "meta.json").exists():
+            found = store.read(folder)
+            if found.meta.get("recipe") == mark:
+                return {name: found.table(name) for name in found.tables}
+        made = make()
+        store.write(folder, tables=made, meta={"recipe": mark})
+        return made
+
+    @contextmanager
+    def _timed(self, stage: str) -> Iterator[None]:
+        """Seconds of a stage, without those of stages that ran inside it."""
+        begun = time.perf_counter()
+        self._inner.append(0.0)
+        yield
+        took = time.perf_counter() - begun
+        self.seconds[stage] = round(self.seconds.get(stage, 0.0) + took - self._inner.pop(), 2)
+        self._inner[-1] += took
+
+
+def _content(value: Any) -> Any:
+    """What a recipe remembers of a value: of a file its hash, so that an edited file is another."""
+    return store.file_sha256(value) if isinstance(value, Path) and value.is_file() else value
