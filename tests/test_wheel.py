@@ -127,7 +127,7 @@ import sys
 from bioterp import check, demo, opening
 run = demo.config(Path("demo"))
 model, source = opening.open_model(run), opening.open_source(run)
-model.check_length(run.source.window + 2 * run.source.halo)
+model.check_length(run.source.window + sum(run.source.halo))
 print([model.resolve(layer) for layer in run.layers], len(source), run.source.fasta.name)
 print([line for level, line in check.findings(run) if level == "problem"])
 """
@@ -143,7 +143,7 @@ def test_a_run_from_the_wheel(installed: Path, tmp_path: Path, tiny_model_folder
     code = "from bioterp import cli; sys.exit(cli.main(sys.argv[1:]))"
     told = apart(installed, tmp_path, code, "run", str(file), "--quiet")
     assert told.returncode == 0, told.stderr
-    assert set(tables_of(tmp_path / "results")) == {"detection", "enrichment", "features"}
+    assert set(tables_of(tmp_path / "results")) == {"detection", "enrichment", "features", "blocks", "layers", "comparison"}
     assert (tmp_path / "results" / "report.html").stat().st_size > 10_000 and not leftovers(tmp_path)
     versions = json.loads((tmp_path / "results" / "run.json").read_text())["versions"]
     assert versions["bioterp"] != "unknown"

@@ -18,6 +18,7 @@ import pandas as pd
 
 from bioterp.errors import InputError, nearest
 from bioterp.field import Field
+from bioterp.tables import NO_FEATURE
 
 FORMATS = {
     "bigwig": "signal per feature and strand (.plus.bw, .minus.bw): a value per base, gaps where there is no row",
@@ -46,7 +47,8 @@ def export(
     Parameters
     ----------
     field: codes, activations or labels; a DataFrame for 'tsv' and 'parquet'.
-    features: feature ids (0-based columns) or column names; repeats are dropped. None = all.
+    features: feature ids (0-based columns) or column names; repeats are dropped, and so is a
+        table's -1, "no feature is meant". None = all.
     out: the folder to write into (a file name ending in the format's suffix for h5ad and tables).
     table: for 'bed', where thresholds per feature come from (`detection`: that of the feature's best
         term); for 'h5ad', annotations of the features: one line per feature, or a detection table, of
@@ -92,7 +94,7 @@ def resolve(field: Field, features: Iterable[Any] | None) -> list[int]:
     elif isinstance(features, str | int | np.integer):
         wanted = [features]
     else:
-        wanted = list(features)
+        wanted = [one for one in features if isinstance(one, str) or one != NO_FEATURE]
     found = []
     for feature in wanted:
         if isinstance(feature, str):
