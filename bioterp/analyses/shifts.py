@@ -34,7 +34,8 @@ class Ring:
         """From items in part order: sample, space and block codes, lowest start, step ±1, number of cells.
 
         A piece is a block of a sample's contig. Its strands get as many slots as the longer one has cells (they
-        differ by a few for k-mer tokens), so that strands stay side by side all round.
+        differ by a few for k-mer tokens), so that strands stay side by side all round. A few empty slots at the end
+        make a length that transforms fast; like every slot without a cell they are unknown.
         """
         minus = (np.asarray(step) < 0).astype(np.int8)
         piece = np.unique(np.stack([sample, space, block], 1), axis=0, return_inverse=True)[1].reshape(-1)
@@ -59,7 +60,7 @@ class Ring:
         slot = np.repeat(base[piece] + ahead, cells) + within
         strands = len(np.unique(minus))
         strand = np.repeat(minus if strands > 1 else np.zeros_like(minus), cells)
-        return cls(int(width.sum()), slot.astype(np.int32), strand, strands)
+        return cls(int(scipy.fft.next_fast_len(int(width.sum()))), slot.astype(np.int32), strand, strands)
 
     def mask(self, rows: Array) -> Array:
         """(strands, size) bool of part rows given as numbers or as a bool mask."""
