@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
@@ -9,6 +10,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from bioterp import store
 from bioterp.adapters import Item, Source
 from bioterp.arrays import Array, BFloat16, narrow
 from bioterp.errors import InputError
@@ -52,15 +54,19 @@ def activations(
     per_item = _cells_of_an_item(source)
     shard_items = max(1, SHARD_BYTES // (widest * itemsize * per_item))
     shards = -(-len(source) // shard_items)
-    writers = {}
+    writers, finished = {}, {}
     for layer in layers:
-        about = about_layer(model, layer)
+        about = about_layer(model, layer, source, dtype)
         recipe = {**about, "source": source.recipe, "shard_items": shard_items}
         columns = _columns(model, layer)
         folder = Path(out) / f"layer={layer}"
-        writers[layer] = FieldWriter(folder, columns, "activation", recipe, about, dtype)
+        whole = _finished(folder, recipe)
+        if whole is not None:
+            finished[layer] = whole
+        else:
+            writers[layer] = FieldWriter(folder, columns, "activation", recipe, about, dtype)
     for shard in track(range(shards), f"activations of {model.name}", shards):
-        todo = [layer for layer in layers if not writers[layer].done(shard)]
+        todo = [layer for layer, writer in writers.items() if not writer.done(shard)]
         if todo:
             hi = min((shard + 1) * shard_items, len(source))
             room = (hi - shard * shard_items) * per_item
@@ -68,14 +74,32 @@ def activations(
             rows = _run_shard(source.read(shard * shard_items, hi), model, kept, batch_cells)
             for layer in todo:
                 writers[layer].write(shard, rows, kept.pop(layer).whole())
-    return {layer: writers[layer].finish(shards) for layer in layers}
+    return {layer: finished[layer] if layer in finished else writers[layer].finish(shards) for layer in layers}
 
 
-def about_layer(model: Any, layer: int | str) -> dict[str, Any]:
-    """What a Field of activations says of its model and layer, told without running anything."""
+def _finished(folder: Path, recipe: dict[str, Any]) -> Field | None:
+    """The Field in a folder that is whole and of this recipe, in whatever shards it was written."""
+    if not (folder / "meta.json").exists():
+        return None
+    theirs = store.read_json(folder / "meta.json").get("recipe", {})
+    same = all(
+        theirs.get(key) == value for key, value in json.loads(json.dumps(recipe)).items() if key != "shard_items"
+    )
+    return Field.open(folder) if same else None  # of another recipe: the writer says so
+
+
+def about_layer(model: Any, layer: int | str, source: Source, dtype: str | None = None) -> dict[str, Any]:
+    """What a Field of activations says of itself, told without running anything: all that its values hang on."""
     # Of a folder only its name: what a result is does not depend on where its model lay, and folders are private.
     shown = Path(model.name).name if Path(model.name).is_dir() else model.name
-    return {"model": shown, "model_hash": model.hash, "layer": str(layer), "module": model.resolve(layer)}
+    return {
+        "model": shown,
+        "model_hash": model.hash,
+        "layer": str(layer),
+        "module": model.resolve(layer),
+        "source": store.digest(source.recipe),
+        "stored": dtype or model.dtype,
+    }
 
 
 def cells(source: Source, model: Any, out: str | Path, *, batch_cells: int = BATCH_CELLS) -> Field:
@@ -84,7 +108,8 @@ def cells(source: Source, model: Any, out: str | Path, *, batch_cells: int = BAT
     Labels can be painted, and finished tables recognised, before or after the activations are on disk.
     """
     recipe = {"model_hash": model.hash, "source": source.recipe}
-    writer = FieldWriter(out, [], "activation", recipe, {"model_hash": model.hash})
+    about = {"model_hash": model.hash, "source": store.digest(source.recipe)}
+    writer = FieldWriter(out, [], "activation", recipe, about)
     if not writer.done(0):
         rows = _run_shard(source.read(0, len(source)), model, {}, batch_cells)
         writer.write(0, rows, np.zeros((len(rows), 0), np.float32))

@@ -81,7 +81,8 @@ def taken(values: Array | BFloat16) -> Array:
 def give_back(values: Array | BFloat16) -> None:
     """Unmap the pages of a memory-mapped array from this process; reading it again brings them back."""
     mapped = getattr(values.bits if isinstance(values, BFloat16) else values, "_mmap", None)
-    if mapped is not None and hasattr(mmap, "MADV_DONTNEED"):
+    held = values.bits if isinstance(values, BFloat16) else values
+    if mapped is not None and getattr(held, "mode", "") != "c" and hasattr(mmap, "MADV_DONTNEED"):
         mapped.madvise(mmap.MADV_DONTNEED)
 
 

@@ -106,6 +106,8 @@ class Composition:
         for i in range(first, len(self.rows.items)):
             if offsets[i] >= hi:
                 break
+            if offsets[i] == offsets[i + 1]:  # a window in which every token covers an N
+                continue
             cut = slice(max(lo - int(offsets[i]), 0), min(hi, int(offsets[i + 1])) - int(offsets[i]))
             pieces.append(self._item(i)[cut])
         if not pieces:

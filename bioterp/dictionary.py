@@ -31,6 +31,7 @@ from bioterp.values import Values
 
 ACTIVATIONS = ("topk", "threshold", "relu")
 BATCH = 8_192
+FEW = 16  # rows below which a product is made with others beside them
 SLICE = 4_096  # rows whose sparse codes are picked at a time: 17 MB of 1,024 features
 
 
@@ -83,7 +84,7 @@ class Dictionary:
     def pre(self, x: torch.Tensor) -> torch.Tensor:
         """(n, d_in) activations → (n, m) pre-activations in scaled units."""
         encoder, bias, _, _ = self._tensors()
-        return torch.addmm(bias, x, encoder.T)
+        return self._product(x, encoder, bias)
 
     def encode_array(self, x: Array | torch.Tensor) -> Any:
         """(n, d_in) activations in model units → codes (n, m): CSR, or a dense array for 'relu'."""
@@ -97,6 +98,12 @@ class Dictionary:
                 return self._relu(batch)
             pieces = [self._sparse(batch[at : at + SLICE]) for at in range(0, max(len(batch), 1), SLICE)]
         return pieces[0] if len(pieces) == 1 else scipy.sparse.vstack(pieces, format="csr")
+
+    def _product(self, batch: torch.Tensor, encoder: torch.Tensor, bias: torch.Tensor) -> torch.Tensor:
+        """batch · encoderᵀ + bias. Few rows are multiplied by other kernels, with other last bits: they get company."""
+        missing = FEW - len(batch) if len(batch) < FEW else 0
+        rows = torch.nn.functional.pad(batch, (0, 0, 0, missing)) if missing else batch
+        return torch.addmm(bias, rows, encoder.T)[: len(batch)]
 
     def _sparse(self, batch: torch.Tensor) -> scipy.sparse.csr_matrix:
         pre = self.pre(batch)
@@ -118,7 +125,7 @@ class Dictionary:
         if not half:
             return (self.pre(batch).clamp_min_(0) * self.scale).numpy()
         own = bias[:half]
-        pre = batch.numpy() + own.numpy() if channels else torch.addmm(own, batch, encoder[:half].T).numpy()
+        pre = batch.numpy() + own.numpy() if channels else self._product(batch, encoder[:half], own).numpy()
         codes = np.empty((len(batch), 2 * half), np.float32)
         np.maximum(pre, 0, out=codes[:, :half])
         np.maximum(np.negative(pre, out=pre), 0, out=codes[:, half:])

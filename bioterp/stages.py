@@ -18,7 +18,7 @@ from typing import Any
 
 import pandas as pd
 
-from bioterp import store
+from bioterp import __version__, store
 from bioterp.activate import about_layer, activations, cells
 from bioterp.annotations import join, label
 from bioterp.config import Run
@@ -79,6 +79,7 @@ class Stages:
                 folder = self.out / "labels" / f"rows={rows.rows.id[:12]}" / name
                 sources = [_content(one) for one in (spec.path, spec.call, spec.within, spec.sequence)]
                 recipe = {"name": name, "from": sources, "options": spec.options, "rows": rows.rows.id}
+                recipe |= {"source": self.source.recipe, "code": __version__}  # bases are called, and codons checked
                 parts.append(self._stored_field(folder, recipe, functools.partial(self._label, rows, spec, name)))
                 for line in parts[-1].about.get("warnings", []):
                     say(f"labels.{name}: {line}")
@@ -185,7 +186,9 @@ class Stages:
                 (len(rows), model.width(layer)), functools.partial(self._ran, rows, group, random, layer)
             )
             columns = model.outputs if layer == "output" and len(model.outputs) == model.width(layer) else None
-            fields[layer] = Field(rows.rows, deferred, columns, "activation", about_layer(model, layer))
+            fields[layer] = Field(
+                rows.rows, deferred, columns, "activation", about_layer(model, layer, self.source, self.run.dtype)
+            )
         return fields
 
     def _ran(self, rows: Field, group: list[Layer], random: bool, layer: Layer) -> Values:

@@ -30,6 +30,16 @@ from bioterp.report import report
 from bioterp.report.pictures import save_layers
 from bioterp.stages import NO_LABELS, Frames, Stages
 
+FOLDERS = (
+    "rows",
+    "labels",
+    "activations",
+    "activations-random-weights",
+    "dictionaries",
+    "readout",
+    "tables",
+    "exports",
+)
 TABLES = ("readout", "detection", "enrichment", "features", "blocks")
 
 
@@ -101,7 +111,9 @@ class Study(Stages):
         self.check_splits()
         if not self.run.labels:
             raise InputError(NO_LABELS)
-        store.clear_partials(self.out)
+        store.clear_partials(self.out, deep=False)  # `out` may be a folder of the user's: only our own are searched
+        for folder in FOLDERS:
+            store.clear_partials(self.out / folder)
         rows = self.rows()
         truth = self.truth(rows)
         parts: list[Frames] = []
@@ -131,7 +143,19 @@ class Study(Stages):
         for name, frame in joined.items():
             for ending in ("tsv", "parquet"):
                 tables.write(tables.conform(name, frame), self.out / "tables" / f"{name}.{ending}")
-        return Found(joined, best[1].make() if best[1] else None, truth, qualities)
+        self._tidy(self.out / "tables", [f"{n}.{e}" for n in joined for e in ("tsv", "tsv.json", "parquet")])
+        shown = best[1].make() if best[1] else None
+        self._drop(self.layers(), False)  # those codes may have had to be made again
+        return Found(joined, shown, truth, qualities)
+
+    def _tidy(self, folder: Path, files: list[str]) -> None:
+        """Remove what an earlier run with other settings wrote in a folder, and this one did not; nothing else."""
+        record = folder / ".written.json"
+        for name in json.loads(record.read_text()) if record.exists() else []:
+            if name not in files and Path(name).name == name:
+                (folder / name).unlink(missing_ok=True)
+        with store.writing_file(record) as beside:
+            beside.write_text(json.dumps(sorted(files)))
 
     def export_all(self, found: Found) -> None:
         """Tracks and matrices of the shown dictionary's best features."""
@@ -141,12 +165,15 @@ class Study(Stages):
         about, mine = found.codes.about, found.joined["detection"]
         same = (mine["dictionary"] == about["dictionary"]) & (mine["layer"] == str(about["layer"]))
         mine = mine[same & (mine["seed"] == about["seed"])]
+        mine = mine[(mine["feature"] != tables.NO_FEATURE) & mine["f1_select"].notna()]
         ranked = mine.sort_values("f1_select", ascending=False, kind="stable").drop_duplicates("feature")
         chosen = ranked["feature"].head(self.run.export_features).to_numpy(np.int64)
+        written: list[Path] = []
         with self._timed("exports"):
             for kind in formats:
                 say(f"exporting {kind}")
-                export(found.codes, chosen, self.out / "exports", format=kind, table=ranked)
+                written += export(found.codes, chosen, self.out / "exports", format=kind, table=ranked)
+        self._tidy(self.out / "exports", [path.name for path in written])
 
     def report_all(self, found: Found) -> Path:
         """run.json and report.html."""
@@ -240,7 +267,7 @@ class Study(Stages):
 def _selected(detection: pd.DataFrame) -> float:
     """Mean over terms of the best F1 above chance where features were chosen."""
     above = detection["f1_select"] - detection["f1_select_null"]
-    return float(above.groupby(detection["term"]).max().mean())
+    return float(above.groupby(detection["term"]).max().fillna(0).mean())  # a term that is not found counts, as 0
 
 
 def _shown(value: Any) -> str:

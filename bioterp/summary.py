@@ -141,6 +141,7 @@ def print_comparison(comparison: pd.DataFrame) -> None:
 
 def print_readout(readout: pd.DataFrame) -> None:
     """A table: average precision of the model's own outputs, best term first."""
+    from rich.markup import escape
     from rich.table import Table
 
     table = Table(
@@ -153,6 +154,13 @@ def print_readout(readout: pd.DataFrame) -> None:
     lift = readout.assign(lift=readout["ap"] / readout["prevalence"]).sort_values("lift", ascending=False)
     for row in lift.groupby("output", sort=False).head(2).itertuples():
         interval = f"{row.ap_lo:.2f}–{row.ap_hi:.2f}" if pd.notna(row.ap_lo) else "–"
-        cells = [row.output, row.term, f"{row.n:,}", f"{row.n_cells:,}", f"{row.prevalence:.2g}", f"{row.ap:.3f}"]
+        cells = [
+            escape(str(row.output)),
+            escape(str(row.term)),
+            f"{row.n:,}",
+            f"{row.n_cells:,}",
+            f"{row.prevalence:.2g}",
+            f"{row.ap:.3f}",
+        ]
         table.add_row(*cells, interval, f"{row.auroc:.3f}")
     _console().print(table)

@@ -134,3 +134,21 @@ def test_relu_codes_that_are_multiplied_once_are_those_of_the_formula(kind, scal
     dictionary = Dictionary(*parts, scale=scale, activation="relu")
     expected = np.maximum((x - mean) @ rows.T, 0)
     assert np.allclose(dictionary.encode_array(x.astype(np.float32)), expected, atol=1e-5)
+
+
+@pytest.mark.parametrize("size", [(24, 31), (256, 256), (256, 1024)])
+def test_a_code_does_not_depend_on_how_many_rows_are_read(size: tuple[int, int]) -> None:
+    d, m = size
+    rng = np.random.default_rng(d + m)
+    encoder = rng.standard_normal((m, d)).astype(np.float32)
+    zeros = np.zeros(m, np.float32), np.zeros(d, np.float32)
+    both = np.concatenate([encoder, -encoder])
+    made = (
+        Dictionary(encoder, encoder, *zeros, np.zeros(d, np.float32), k=5),
+        Dictionary(both, both, np.zeros(2 * m, np.float32), zeros[1], zeros[1], activation="relu"),
+    )
+    x = np.repeat(rng.standard_normal((1, d)).astype(np.float32), 700, 0)
+    for sae in made:
+        whole = scipy.sparse.csr_matrix(sae.encode_array(x)).toarray()
+        for few in range(1, 14):
+            np.testing.assert_array_equal(scipy.sparse.csr_matrix(sae.encode_array(x[:few])).toarray(), whole[:few])

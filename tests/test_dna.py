@@ -152,3 +152,10 @@ def test_bad_regions(fasta: Path, tmp_path: Path, line: str, expected: str) -> N
 
 def test_lengths() -> None:
     assert [parse_bp(x) for x in ("50kb", "1.5 Mb", 300, "20bp")] == [50_000, 1_500_000, 300, 20]
+
+
+def test_a_contig_may_be_called_track(tmp_path: Path) -> None:
+    fasta = write_fasta(tmp_path / "t.fa", track1=random_dna(90, 3), browser=random_dna(80, 4))
+    bed = tmp_path / "t.bed"
+    bed.write_text("track name=x\nbrowser position y\n# no\ntrack1\t5\t25\nbrowser\t0\t7\n")
+    assert set(DNA(fasta, window=50, halo=3, regions=bed).items["contig"]) == {"track1", "browser"}

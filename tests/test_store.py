@@ -8,6 +8,7 @@ import subprocess
 import sys
 import textwrap
 import time
+from pathlib import Path
 
 import numpy as np
 import pandas as pd
@@ -204,3 +205,21 @@ def test_digest_tells_recipes_apart_and_not_their_order():
     assert store.digest({"a": 1, "b": [2]}) == store.digest({"b": [2], "a": 1}) != store.digest({"a": 1, "b": [3]})
     assert json.loads(json.dumps(store.provenance()))["python"] == sys.version.split()[0]
     assert store.provenance()["time"][:4] == time.strftime("%Y", time.gmtime())
+
+
+def test_only_what_a_writer_left_is_cleared(tmp_path: Path) -> None:
+    for name in (
+        ".partial-thesis",
+        ".notes.old-2024",
+        "sub/.x.partial-short",
+        ".partial-12-kept.tsv",
+        ".a.old-abcd1234",
+    ):
+        (tmp_path / name).parent.mkdir(exist_ok=True)
+        (tmp_path / name).write_text("x")
+    (tmp_path / "sub" / ".shard.partial-x_8zk1qa").mkdir()
+    store.clear_partials(tmp_path, deep=False)
+    assert (tmp_path / "sub" / ".shard.partial-x_8zk1qa").is_dir()
+    store.clear_partials(tmp_path)
+    left = {str(p.relative_to(tmp_path)) for p in tmp_path.rglob("*")}
+    assert left == {".partial-thesis", ".notes.old-2024", "sub", "sub/.x.partial-short"}

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import re
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -20,6 +21,7 @@ from bioterp.errors import InputError, StoreError
 from bioterp.field import Field
 from bioterp.models.base import Model
 from bioterp.study import Study
+from tests.conftest import write_fasta
 from tests.planted import genome, leftovers, same_tables, snapshot, tables_of, write_gff, write_run
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -435,3 +437,55 @@ def test_killed_while_an_old_label_is_taken_away(after: int, tmp_path: Path, tin
     analyse(write_run(tmp_path / "calm", tiny_model_folder, **changed))
     same_tables(tmp_path / "results", tmp_path / "calm" / "results")
     assert not leftovers(tmp_path / "results")
+
+
+# ---------------------------------------------------------------------- what a result hangs on
+
+
+@pytest.mark.parametrize("change", ["halo", "sequence"])
+def test_deleting_the_rows_brings_no_old_table_back(change: str, tmp_path: Path, tiny_model_folder: Path) -> None:
+    """What a refused run is told to do must not end in yesterday's numbers."""
+    again = {"source.halo": 5} if change == "halo" else {}
+    analyse(write_run(tmp_path / "a", tiny_model_folder, **CHEAP))
+    old = tables_of(tmp_path / "a" / "results")["detection"]
+    if change == "sequence":
+        for folder in ("a", "b"):
+            (tmp_path / folder).mkdir(exist_ok=True)
+            write_fasta(tmp_path / folder / "genome.fa", **{name: text[::-1] for name, text in genome()[0].items()})
+    with pytest.raises(StoreError, match="made with other settings"):
+        analyse(write_run(tmp_path / "a", tiny_model_folder, **CHEAP, **again))
+    for folder in ("rows", "activations"):
+        shutil.rmtree(tmp_path / "a" / "results" / folder)
+    analyse(write_run(tmp_path / "a", tiny_model_folder, **CHEAP, **again))
+    analyse(write_run(tmp_path / "b", tiny_model_folder, **CHEAP, **again))
+    same_tables(tmp_path / "a" / "results", tmp_path / "b" / "results")
+    assert not old.equals(tables_of(tmp_path / "b" / "results")["detection"])
+
+
+def test_another_stored_type_is_noticed_when_activations_are_gone(tmp_path: Path, tiny_model_folder: Path) -> None:
+    changes = {**CHEAP, "baselines": ["neurons"], "disk": "1GB"}
+    analyse(write_run(tmp_path / "a", tiny_model_folder, **changes, dtype="float32"))
+    for folder in ("a", "b"):
+        analyse(write_run(tmp_path / folder, tiny_model_folder, **changes, dtype="bfloat16", layers=[1, 2]))
+    same_tables(tmp_path / "a" / "results", tmp_path / "b" / "results")
+
+
+def test_a_wider_layer_joins_a_finished_run(tmp_path: Path, tiny_model_folder: Path, forwards: list[int]) -> None:
+    analyse(write_run(tmp_path, tiny_model_folder, **CHEAP))
+    before = tables_of(tmp_path / "results")["detection"]
+    analyse(write_run(tmp_path, tiny_model_folder, **CHEAP, layers=[1, "model.layers.0.mlp.gate_proj"]))
+    after = tables_of(tmp_path / "results")["detection"]
+    assert set(after["layer"]) == {"1", "model.layers.0.mlp.gate_proj"}
+    pd.testing.assert_frame_equal(after[after["layer"] == "1"].reset_index(drop=True), before)
+
+
+def test_tables_and_tracks_of_other_settings_do_not_stay(tmp_path: Path, tiny_model_folder: Path) -> None:
+    bed = {"exports": ["tsv", "bed"], "export_features": 2}
+    execute(write_run(tmp_path, tiny_model_folder, baselines=[], analyses=["detection", "enrichment"], **bed))
+    first = {p.name for p in (tmp_path / "results" / "exports").glob("*.bed*")}
+    mine = tmp_path / "results" / "exports" / "feature_999.mine.bed"
+    mine.write_text("kept\n")
+    execute(write_run(tmp_path, tiny_model_folder, **CHEAP, **bed, **{"dictionary.seeds": [5]}))
+    assert "enrichment" not in tables_of(tmp_path / "results") and mine.exists()
+    there = {p.name for p in (tmp_path / "results" / "exports").glob("*.bed*")} - {mine.name}
+    assert len(there) == len(first) == 2

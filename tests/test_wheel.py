@@ -143,7 +143,14 @@ def test_a_run_from_the_wheel(installed: Path, tmp_path: Path, tiny_model_folder
     code = "from bioterp import cli; sys.exit(cli.main(sys.argv[1:]))"
     told = apart(installed, tmp_path, code, "run", str(file), "--quiet")
     assert told.returncode == 0, told.stderr
-    assert set(tables_of(tmp_path / "results")) == {"detection", "enrichment", "features", "blocks", "layers", "comparison"}
+    assert set(tables_of(tmp_path / "results")) == {
+        "detection",
+        "enrichment",
+        "features",
+        "blocks",
+        "layers",
+        "comparison",
+    }
     assert (tmp_path / "results" / "report.html").stat().st_size > 10_000 and not leftovers(tmp_path)
     versions = json.loads((tmp_path / "results" / "run.json").read_text())["versions"]
     assert versions["bioterp"] != "unknown"

@@ -187,9 +187,10 @@ class DNA:
             raise InputError(f"there is no BED file {path}")
         with open_text(path, text=True) as handle:
             for number, line in enumerate(handle, 1):
-                if not line.strip() or line.startswith(("#", "track", "browser")):
-                    continue
                 words = line.rstrip("\r\n").split("\t")
+                header = len(words) < 3 and line.split()[:1] in (["track"], ["browser"])
+                if not line.strip() or line.startswith("#") or header:
+                    continue
                 try:
                     contig, start, end = words[0], int(words[1]), int(words[2])
                 except (IndexError, ValueError):

@@ -100,19 +100,16 @@ def active_rows(
     """Chunks of {feature: (part rows int32 increasing, codes float32)} with code > least.
 
     feature (k,) distinct columns; least (k,); size (k,) how many codes there will be, counted in a pass of
-    its own when it is not given. As many features at a time as memory for ENTRIES codes allows.
+    its own when it is not given, or when it proves wrong: codes that are computed when read may differ in their last
+    bit with the rows they are read with. As many features at a time as memory for ENTRIES codes allows.
     """
     slot, least = np.full(m, -1, np.int64), np.asarray(least, np.float32)
     feature = np.asarray(feature, np.int64)
     slot[feature] = np.arange(len(feature))
     spans = part.merged()
+    counted = size is None
     if size is None:
-        size = np.zeros(len(feature), np.int64)
-        for _, block in _blocks(read, spans):
-            if isinstance(block, tuple):
-                _tally(*block, slot, least, size)
-            else:
-                _tally_dense(block, feature, least, size)
+        size = _sizes(read, spans, slot, feature, least)
     at = 0
     while at < len(feature):
         reach = np.cumsum(size[at:])
@@ -123,15 +120,33 @@ def active_rows(
         fill = np.zeros(len(feature) + 1, np.int64)
         fill[chosen + 1] = size[chosen]
         begin = np.cumsum(fill)
-        fill = begin[:-1].copy()
+        fill, end = begin[:-1].copy(), begin[1:]
         row, code = np.empty(begin[-1], np.int32), np.empty(begin[-1], np.float32)
         for first, block in _blocks(read, spans):
             if isinstance(block, tuple):
-                _gather(*block, slot, least, first, fill, row, code)
+                _gather(*block, slot, least, first, fill, end, row, code)
             else:
-                _gather_dense(block, feature, int(chosen[0]), int(chosen[-1]) + 1, least, first, fill, row, code)
-        yield {int(feature[i]): (row[begin[i] : begin[i + 1]], code[begin[i] : begin[i + 1]]) for i in chosen}
+                reach_of = int(chosen[0]), int(chosen[-1]) + 1
+                _gather_dense(block, feature, *reach_of, least, first, fill, end, row, code)
+        if (fill != end).any():
+            if counted:
+                raise RuntimeError("the same rows gave other codes when they were read again")
+            slot[feature] = np.arange(len(feature))
+            size, counted = _sizes(read, spans, slot, feature, least), True
+            continue
+        yield {int(feature[i]): (row[begin[i] : end[i]], code[begin[i] : end[i]]) for i in chosen}
         at = int(chosen[-1]) + 1
+
+
+def _sizes(read: Read, spans: Array, slot: Array, feature: Array, least: Array) -> Array:
+    """(k,) how many codes of each feature lie above its threshold."""
+    size = np.zeros(len(feature), np.int64)
+    for _, block in _blocks(read, spans):
+        if isinstance(block, tuple):
+            _tally(*block, slot, least, size)
+        else:
+            _tally_dense(block, feature, least, size)
+    return size
 
 
 def _blocks(read: Read, spans: Array) -> Iterator[tuple[int, Block]]:
@@ -159,14 +174,17 @@ def _gather(
     least: Array,
     first: int,
     fill: Array,
+    end: Array,
     row: Array,
     code: Array,
 ) -> None:
+    """Fill the slots of each feature; what finds no room is only counted, beyond its end."""
     for r in range(indptr.size - 1):
         for j in range(indptr[r], indptr[r + 1]):
             k = slot[indices[j]]
             if k >= 0 and data[j] > least[k]:
-                row[fill[k]], code[fill[k]] = first + r, data[j]
+                if fill[k] < end[k]:
+                    row[fill[k]], code[fill[k]] = first + r, data[j]
                 fill[k] += 1
 
 
@@ -186,13 +204,16 @@ def _gather_dense(
     least: Array,
     first: int,
     fill: Array,
+    end: Array,
     row: Array,
     code: Array,
 ) -> None:
+    """Fill the slots of each feature; what finds no room is only counted, beyond its end."""
     for r in range(block.shape[0]):
         for k in range(lo, hi):
             if block[r, feature[k]] > least[k]:
-                row[fill[k]], code[fill[k]] = first + r, block[r, feature[k]]
+                if fill[k] < end[k]:
+                    row[fill[k]], code[fill[k]] = first + r, block[r, feature[k]]
                 fill[k] += 1
 
 

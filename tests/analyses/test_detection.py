@@ -15,6 +15,7 @@ from worlds import World, f1, genome, genomic_order, labels_on, of, persistent, 
 
 from bioterp.analyses.alignment import count_codes
 from bioterp.analyses.detection import detection
+from bioterp.analyses.parts import Part, active_rows
 from bioterp.errors import AlignmentError, InputError
 from bioterp.field import Field
 from bioterp.grid import Grid, Space
@@ -297,3 +298,23 @@ def test_numbers_as_labels_other_rows_and_unknown_options_are_refused(here):
         on_test(here.codes, here.truth, null="fisher")
     with pytest.raises(InputError, match="folds must be 2 or more, or None for no cross-fitting; got 1"):
         detection(here.codes, here.truth, folds=1)
+
+
+@pytest.mark.parametrize("seed", [0, 1, 2])
+def test_codes_that_depend_on_the_rows_they_are_read_with_are_gathered_whole(seed: int) -> None:
+    """Codes computed when read round otherwise in short reads; thresholds are codes: rows flip over them."""
+    rng = np.random.default_rng(seed)
+    truth = rng.random((500, 7)).astype(np.float32)
+
+    def read(lo: int, hi: int):
+        return truth[lo:hi] if hi - lo > 3 else truth[lo:hi] + np.float32(0.4)
+
+    part = Part(np.array([[3, 5], [10, 400], [401, 403]]), np.array([0, 1, 2]))
+    feature, least = np.array([1, 4, 6]), np.array([0.5, 0.7, 0.9], np.float32)
+    seen = np.concatenate([read(3, 5), read(10, 400), read(401, 403)])
+    wrong = (truth[:, feature] > least).sum(0) - 30  # as counted in other batches: too few
+    (found,) = active_rows(read, part, 7, feature, least, wrong)
+    for f, limit in zip(feature, least, strict=True):
+        rows, codes = found[int(f)]
+        np.testing.assert_array_equal(rows, np.flatnonzero(seen[:, f] > limit))
+        np.testing.assert_array_equal(codes, seen[rows, f])
