@@ -125,8 +125,9 @@ class Study(Stages):
             if one.quality is not None:
                 qualities.append(one.quality())
             dropped: Representation | None = one
-            if one.name == "dictionary" and "detection" in frames:
-                # The layer to show is chosen like a feature is: by the selection blocks, never by test.
+            if one.name == "dictionary" and "detection" in frames and one.seed == self.run.dictionary.seeds[0]:
+                # The layer to show is chosen like a feature is: by the selection blocks, never by test. The seed is the
+                # first, as in the report's tables, so that its pictures and the tracks are of the same features.
                 score = _selected(frames["detection"])
                 if score > best[0]:
                     dropped, best = best[1], (score, one)
