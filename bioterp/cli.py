@@ -123,7 +123,7 @@ def _check(arguments: argparse.Namespace) -> int:
 def _demo_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("what", nargs="?", default="dna", help="dna (default)")
     parser.add_argument("fasta", nargs="?", default=None, help="your genome instead (FASTA or GenBank, plain or gzip)")
-    parser.add_argument("--whole", action="store_true", help="all of the genome and four layers, not the first 400 kb")
+    parser.add_argument("--whole", action="store_true", help="all of the genome, not the first 400 kb")
     parser.add_argument("--out", default="demo", help="folder for the results (default: demo)")
     parser.add_argument("--cores", type=int, default=None, metavar="N", help="threads (default: all)")
 

@@ -64,7 +64,7 @@ def config(out: Path, fasta: Path | None = None, whole: bool = False) -> Run:
         fasta=_quoted(fasta),
         block=next((size for size in AUTO_BLOCKS if size * BLOCKS <= total), AUTO_BLOCKS[-1]),
         regions="" if every else "  regions: part.bed        # the part that is read\n",
-        layers="[0, 2, 4, 5]" if whole else "[1, 3, 5]",
+        layers="[0, 2, 5]" if whole else "[1, 3, 5]",
         tokens="1M" if whole else "400k",
         disk="disk: 25GB                 # activations and codes are dropped once their tables are made\n"
         if whole
