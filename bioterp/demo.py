@@ -26,7 +26,7 @@ source:
   halo: [256, 0]           # context before, none after: the model reads left to right
   blocks: {block}            # the unit that is never divided between train, valid and test
 {regions}model: {{name: bioterp/dna-small}}
-layers: {layers}          # a sweep: which layer carries which term
+layers: [1, 3, 5]          # a sweep: which layer carries which term
 dictionary: {{kind: topk, width: 1024, k: 16, tokens: {tokens}, seeds: [0, 1, 2]}}
 dtype: bfloat16            # how activations are stored
 labels:
@@ -64,7 +64,6 @@ def config(out: Path, fasta: Path | None = None, whole: bool = False) -> Run:
         fasta=_quoted(fasta),
         block=next((size for size in AUTO_BLOCKS if size * BLOCKS <= total), AUTO_BLOCKS[-1]),
         regions="" if every else "  regions: part.bed        # the part that is read\n",
-        layers="[0, 2, 5]" if whole else "[1, 3, 5]",
         tokens="1M" if whole else "400k",
         disk="disk: 25GB                 # activations and codes are dropped once their tables are made\n"
         if whole

@@ -82,4 +82,4 @@ def test_sizes_of_disk() -> None:
 
 def test_the_example_is_a_run() -> None:
     run = load(Path(__file__).parent.parent / "examples" / "ecoli.yaml")
-    assert run.layers == [0, 2, 5] and run.dictionary.seeds == [0, 1, 2] and set(run.baselines) == set(BASELINES)
+    assert run.layers == [1, 3, 5] and run.dictionary.seeds == [0, 1, 2] and set(run.baselines) == set(BASELINES)
