@@ -1,11 +1,11 @@
-# `make demo`, `make test` and `make check` each set up all they need on a fresh clone.
+# `make demo`, `make demo-scan`, `make test` and `make check` each set up all they need on a fresh clone.
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 WORKERS ?= 2
 
-.PHONY: demo test check clean
+.PHONY: demo demo-scan test check clean
 
 $(READY): pyproject.toml constraints.txt
 	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
@@ -15,6 +15,9 @@ $(READY): pyproject.toml constraints.txt
 
 demo: $(READY)
 	$(BIN)/bioterp demo dna --out demo
+
+demo-scan: $(READY)
+	$(BIN)/bioterp demo scan --out demo-scan
 
 test: $(READY)
 	$(BIN)/python -m pytest -n $(WORKERS) --dist worksteal tests

@@ -50,6 +50,14 @@ def genomics(argument: Path | None) -> Path:
     return folder
 
 
+def imaging(argument: Path | None) -> Path:
+    """The folder that holds msd_hippocampus/ and models/: the argument, or $BIOTERP_SHARED/data/imaging."""
+    folder = argument or Path(os.environ.get("BIOTERP_SHARED", ROOT.parent / "shared")) / "data" / "imaging"
+    if not (folder / "msd_hippocampus").is_dir():
+        sys.exit(f"{folder} has no msd_hippocampus/; give the folder as an argument, or set BIOTERP_SHARED")
+    return folder
+
+
 def machine() -> str:
     """CPU, cores, memory, versions, load."""
     import torch

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
@@ -50,9 +51,9 @@ def activations(
     dtype = dtype or model.dtype
     # The plan of shards depends on the widest layer of the model that was asked for, and is part of the recipe.
     itemsize = 4 if dtype == "float32" else 2
-    widest = max(model.width(layer) for layer in layers)
-    per_item = _cells_of_an_item(source)
-    shard_items = max(1, SHARD_BYTES // (widest * itemsize * per_item))
+    per_item = {layer: _cells_of_an_item(source, model, layer) for layer in layers}
+    largest = max(model.width(layer) * per_item[layer] for layer in layers)
+    shard_items = max(1, SHARD_BYTES // (largest * itemsize))
     shards = -(-len(source) // shard_items)
     writers, finished = {}, {}
     for layer in layers:
@@ -69,11 +70,11 @@ def activations(
         todo = [layer for layer, writer in writers.items() if not writer.done(shard)]
         if todo:
             hi = min((shard + 1) * shard_items, len(source))
-            room = (hi - shard * shard_items) * per_item
-            kept = {layer: _Kept(room, model.width(layer), dtype) for layer in todo}
-            rows = _run_shard(source.read(shard * shard_items, hi), model, kept, batch_cells)
+            items = hi - shard * shard_items
+            kept = {layer: _Kept(items * per_item[layer], model.width(layer), dtype) for layer in todo}
+            rows = _run_shard(source.read(shard * shard_items, hi), model, todo, kept, batch_cells)
             for layer in todo:
-                writers[layer].write(shard, rows, kept.pop(layer).whole())
+                writers[layer].write(shard, rows[layer], kept.pop(layer).whole())
     return {layer: finished[layer] if layer in finished else writers[layer].finish(shards) for layer in layers}
 
 
@@ -102,23 +103,23 @@ def about_layer(model: Any, layer: int | str, source: Source, dtype: str | None 
     }
 
 
-def cells(source: Source, model: Any, out: str | Path, *, batch_cells: int = BATCH_CELLS) -> Field:
-    """The rows `activations` will give, as a Field without columns: the model tokenises and does not run.
+def cells(source: Source, model: Any, layer: int | str, out: str | Path, *, batch_cells: int = BATCH_CELLS) -> Field:
+    """The rows `activations` will give of a layer, as a Field without columns: the model does not run over them.
 
     Labels can be painted, and finished tables recognised, before or after the activations are on disk.
     """
-    recipe = {"model_hash": model.hash, "source": source.recipe}
+    recipe = {"model_hash": model.hash, "source": source.recipe, "cells": list(model.cell_shape(layer))}
     about = {"model_hash": model.hash, "source": store.digest(source.recipe)}
     writer = FieldWriter(out, [], "activation", recipe, about)
     if not writer.done(0):
-        rows = _run_shard(source.read(0, len(source)), model, {}, batch_cells)
+        rows = _run_shard(source.read(0, len(source)), model, [layer], {}, batch_cells)[layer]
         writer.write(0, rows, np.zeros((len(rows), 0), np.float32))
     return writer.finish(1)
 
 
-def _cells_of_an_item(source: Source) -> int:
-    window = getattr(source, "window", None)
-    return int(window) if window else 1
+def _cells_of_an_item(source: Source, model: Any, layer: int | str) -> int:
+    """At most how many rows an item gives: every base or voxel one, or those of a stride one."""
+    return max(1, source.item_cells // int(math.prod(model.cell_shape(layer))))
 
 
 def _columns(model: Any, layer: int | str) -> pd.DataFrame:
@@ -155,29 +156,37 @@ class _Kept:
 
 
 def _run_shard(
-    items: Iterable[tuple[Item, Array, Grid]], model: Any, kept: dict[int | str, _Kept], batch_cells: int
-) -> Rows:
-    """Run items through the model; their activations go to `kept`, what the rows are is returned."""
-    records: list[dict[str, Any]] = []
-    grids: list[Grid] = []
+    items: Iterable[tuple[Item, Array, Grid]],
+    model: Any,
+    layers: Sequence[int | str],
+    kept: dict[int | str, _Kept],
+    batch_cells: int,
+) -> dict[int | str, Rows]:
+    """Run items through the model; activations of the layers in `kept` go there, what the rows are is returned."""
+    shapes = {layer: model.cell_shape(layer) for layer in layers}  # layers of one share their rows
+    records: dict[tuple[int, ...], list[dict[str, Any]]] = {shape: [] for shape in shapes.values()}
+    grids: dict[tuple[int, ...], list[Grid]] = {shape: [] for shape in shapes.values()}
     for group in _batches(items, batch_cells):
         batch = model.prepare([array for _, array, _ in group])
         outputs = {layer: _numpy(values) for layer, values in model.run(batch, list(kept)).items()} if kept else {}
+        lattices = {shape: model.lattice(batch, layer) for layer, shape in shapes.items()}
         for i, (item, _, grid) in enumerate(group):
-            cells, keep = core_cells(item, grid, batch.cells[i])
-            records.append(item.record)
-            grids.append(cells)
-            # Nearly always a run of neighbours, which a slice reads without a copy.
-            run = len(keep) > 0 and keep[-1] - keep[0] + 1 == len(keep)
-            at = slice(int(keep[0]), int(keep[-1]) + 1) if run else keep
+            placed = {shape: core_cells(item, grid, cells[i]) for shape, cells in lattices.items()}
+            for shape, (cells, _) in placed.items():
+                if cells.ndim == 1 or cells.size:  # the last tile of a scan may be too thin for a coarse cell
+                    records[shape].append(item.record)
+                    grids[shape].append(cells)
             for layer, shelf in kept.items():
-                values = outputs[layer][i][at]
+                cells, keep = placed[shapes[layer]]
+                # Nearly always a run of neighbours, which a slice reads without a copy.
+                run = len(keep) > 0 and keep[-1] - keep[0] + 1 == len(keep)
+                values = outputs[layer][i][slice(int(keep[0]), int(keep[-1]) + 1) if run else keep]
                 if not np.isfinite(values).all():
                     row, channel = np.argwhere(~np.isfinite(values))[0]
-                    where = cells.take(np.array([row])).bounds[0].tolist() if cells.ndim == 1 else int(row)
                     raise InputError(
                         f"layer {layer} of {model.name} gave {values[row, channel]} in item {item.record['item']}, "
-                        f"cell {where}, channel {channel}; activations must be finite (try dtype float32)"
+                        f"cell {_told(cells, int(row))}, channel {channel}; activations must be finite "
+                        "(try dtype float32)"
                     )
                 try:
                     shelf.add(values)
@@ -185,9 +194,16 @@ def _run_shard(
                     raise InputError(
                         f"layer {layer}: an activation of {error}; use dtype bfloat16 or float32"
                     ) from None
-    if not records:  # a shard of nothing but masked bases
-        return Rows.from_grids(pd.DataFrame(columns=["item", "sample", "block", "split"]), [])
-    return Rows.from_grids(pd.DataFrame(records), grids)
+    empty = pd.DataFrame(columns=["item", "sample", "block", "split"])  # a shard of nothing but masked bases
+    made = {shape: Rows.from_grids(pd.DataFrame(records[shape]) if own else empty, own) for shape, own in grids.items()}
+    return {layer: made[shape] for layer, shape in shapes.items()}
+
+
+def _told(cells: Grid, row: int) -> Any:
+    """Where a row is, for a message."""
+    if cells.ndim == 1:
+        return cells.take(np.array([row])).bounds[0].tolist()
+    return f"{np.unravel_index(row, cells.shape)} at {cells.centers[row].round(1).tolist()} {cells.space.unit}"
 
 
 def _batches(items: Iterable[tuple[Item, Array, Grid]], cells: int) -> Iterable[list[tuple[Item, Array, Grid]]]:
@@ -210,10 +226,13 @@ def core_cells(item: Item, grid: Grid, cells: Grid) -> tuple[Grid, Array]:
     """The cells of one item that become rows: their Grid, and their positions among the model's cells.
 
     A cell belongs to the core that holds its middle, and is clipped to it, so that neighbouring cores tile even
-    where their tokens do not meet. Cells that cover a masked base are dropped.
+    where their tokens do not meet. Cells that cover a masked base are dropped. In more dimensions the core is a box in
+    index units of the array, and the cells are the regular ones that have their middles in it.
     """
     placed = grid.compose(cells)
     low, high = item.core
+    if placed.ndim > 1:
+        return _box(placed, cells, low, high)
     middle = placed.centers
     keep = ((middle >= low) & (middle < high)).all(1)
     if item.masked is not None and item.masked.any():
@@ -229,6 +248,19 @@ def core_cells(item: Item, grid: Grid, cells: Grid) -> tuple[Grid, Array]:
         if not np.array_equal(bounds, clipped):
             taken = Grid(placed.space, taken.shape, bounds=clipped, step=taken.step)
     return taken, at
+
+
+def _box(placed: Grid, cells: Grid, low: Array, high: Array) -> tuple[Grid, Array]:
+    """Cells of a regular lattice, whose axes are the array's, that have their middles in the box [low, high)."""
+    assert cells.affine is not None
+    step, origin = np.diag(cells.affine)[:-1], cells.affine[:-1, -1]
+    first = np.ceil((low - origin) / step - 0.5).astype(np.int64)
+    last = np.ceil((high - origin) / step - 0.5).astype(np.int64)
+    first, last = np.clip(first, 0, cells.shape), np.clip(last, 0, cells.shape)
+    last = np.maximum(first, last)
+    axes = [np.arange(a, b) for a, b in zip(first, last, strict=True)]
+    keep = np.ravel_multi_index(np.meshgrid(*axes, indexing="ij"), cells.shape).ravel()
+    return placed.box(first.tolist(), last.tolist()), keep
 
 
 def _between(grid: Grid, low: float, high: float) -> bool:

@@ -120,21 +120,31 @@ def _check(arguments: argparse.Namespace) -> int:
     return 2 if problems else 0
 
 
+DEMOS = ("dna", "scan")
+
+
 def _demo_arguments(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("what", nargs="?", default="dna", help="dna (default)")
-    parser.add_argument("fasta", nargs="?", default=None, help="your genome instead (FASTA or GenBank, plain or gzip)")
-    parser.add_argument("--whole", action="store_true", help="all of the genome, not the first 400 kb")
+    parser.add_argument("what", nargs="?", default="dna", help="dna (default) | scan")
+    parser.add_argument("fasta", nargs="?", default=None, help="dna: your genome instead (FASTA or GenBank)")
+    parser.add_argument("--whole", action="store_true", help="dna: all of the genome, not the first 400 kb")
     parser.add_argument("--out", default="demo", help="folder for the results (default: demo)")
     parser.add_argument("--cores", type=int, default=None, metavar="N", help="threads (default: all)")
 
 
 def _demo(arguments: argparse.Namespace) -> int:
-    if arguments.what != "dna":
-        raise InputError(f"there is no demo {arguments.what!r}; {nearest(arguments.what, ['dna'])}")
-    from bioterp import demo
-
+    if arguments.what not in DEMOS:
+        raise InputError(f"there is no demo {arguments.what!r}; {nearest(arguments.what, DEMOS)}")
     _threads(arguments.cores)
-    joined = demo.dna(Path(arguments.out), Path(arguments.fasta) if arguments.fasta else None, arguments.whole)
+    if arguments.what == "scan":
+        from bioterp.demo import scan
+
+        if arguments.fasta or arguments.whole:
+            raise InputError("demo scan takes no genome; for scans of your own write a run.yaml (see the README)")
+        joined = scan.run(Path(arguments.out))
+    else:
+        from bioterp.demo import dna
+
+        joined = dna.run(Path(arguments.out), Path(arguments.fasta) if arguments.fasta else None, arguments.whole)
     _summary(joined)
     print(f"report: {Path(arguments.out) / 'report.html'}    exports: {Path(arguments.out) / 'exports'}")
     return 0
@@ -174,8 +184,8 @@ def _activations(arguments: argparse.Namespace) -> int:
 
 def _label(arguments: argparse.Namespace) -> int:
     study = _study(arguments)
-    truth = study.truth(study.rows())
-    print(truth.columns.to_string(index=False))
+    for rows in study.lattices():
+        print(study.truth(rows).columns.to_string(index=False))
     return 0
 
 

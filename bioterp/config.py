@@ -11,100 +11,13 @@ import inspect
 import re
 import types
 import typing
-from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 import yaml
 
 from bioterp.errors import InputError, nearest
-
-BASELINES = ("neurons", "pca", "random-directions", "random-weights", "composition")
-
-
-@dataclass(frozen=True)
-class Source:
-    """Where sequences come from. kind: dna (more kinds come with their adapters)."""
-
-    kind: str
-    fasta: Path
-    window: int = 2048
-    halo: int | list[int] = 512
-    strands: str = "both"
-    blocks: str | int | None = None
-    regions: Path | None = None
-    contigs: list[str] | None = None
-    circular: bool | list[str] | None = None
-    sample: str | None = None
-
-
-@dataclass(frozen=True)
-class Model:
-    """A name from `bioterp list models`, a folder, a hub id, or package.module:factory."""
-
-    name: str
-    weights: Path | None = None
-    revision: str | None = None
-    trust_remote_code: bool = False
-    options: dict[str, Any] = field(default_factory=dict)
-
-
-@dataclass(frozen=True)
-class Dictionary:
-    """How dictionaries are fitted, one per layer and seed."""
-
-    kind: str = "topk"
-    width: int = 4096
-    k: int = 32
-    tokens: int | str | None = None
-    seeds: list[int] = field(default_factory=lambda: [0])
-    batch: int = 1024
-    lr: float | None = None
-
-
-@dataclass(frozen=True)
-class Label:
-    """One source of ground truth; what its keys mean is `bioterp.label`'s matter."""
-
-    path: Path | None = None
-    call: str | None = None
-    within: Path | dict[str, Any] | None = None
-    sequence: Path | None = None
-    options: dict[str, Any] = field(default_factory=dict)
-
-
-@dataclass(frozen=True)
-class Run:
-    """The whole run.
-
-    disk: the most the folder `out` may hold, e.g. 25GB. Activations and codes are then dropped once their tables are
-    made (the codes of the dictionary to show stay), and layers go through the model in as many groups as that takes.
-    """
-
-    out: Path
-    source: Source
-    model: Model
-    layers: list[int | str]
-    dictionary: Dictionary = field(default_factory=Dictionary)
-    labels: dict[str, Label] = field(default_factory=dict)
-    analyses: list[str] = field(default_factory=lambda: ["detection", "enrichment"])
-    baselines: list[str] = field(default_factory=lambda: list(BASELINES))
-    exports: list[str] = field(default_factory=lambda: ["tsv"])
-    export_features: int = 20
-    seed: int = 0
-    dtype: str | None = None
-    disk: int | str | None = None
-
-
-CHOICES = {
-    "source.kind": ("dna",),
-    "source.strands": ("both", "+", "-", "regions"),
-    "dictionary.kind": ("topk", "batchtopk"),
-    "analyses": ("detection", "enrichment", "readout"),
-    "baselines": BASELINES,
-    "exports": ("tsv", "parquet", "bigwig", "bedgraph", "bed", "h5ad"),
-    "dtype": ("float32", "bfloat16", "float16"),
-}
+from bioterp.records import ANALYSES, BASELINES, CHOICES, OF_KIND, SOURCES, DNASource, Label, Model, Run, ScanSource
 
 
 class _Loader(yaml.SafeLoader):
@@ -135,15 +48,25 @@ def load(path: str | Path) -> Run:
 def parse(tree: Any, base: Path) -> Run:
     """A nested mapping as a Run; relative paths count from `base`."""
     run: Run = _record(Run, tree, "", base)
+    kind = run.source.kind
+    if "analyses" not in tree:
+        run = dataclasses.replace(run, analyses=list(ANALYSES[kind]))
+    if "baselines" not in tree:
+        run = dataclasses.replace(run, baselines=[*BASELINES, *OF_KIND[kind]])
+    _check_kind(run)
     tokens = run.dictionary.tokens
     if isinstance(tokens, str):
         run = dataclasses.replace(run, dictionary=dataclasses.replace(run.dictionary, tokens=_count(tokens)))
     if isinstance(run.disk, str):
         run = dataclasses.replace(run, disk=_bytes(run.disk))
     for name, label in run.labels.items():
-        if (label.path is None) == (label.call is None):
-            raise InputError(f"labels.{name} needs either a path (an annotation file) or call: genes")
+        if (label.call is None) == (label.path is None and label.column is None):
+            raise InputError(
+                f"labels.{name} needs a path (an annotation file), call: genes, or a column (of the scans' sheet)"
+            )
         _check_label(name, label)
+        if isinstance(label.options.get("names"), str):  # a path like any other, with what to pick behind a #
+            label.options["names"] = base / Path(label.options["names"]).expanduser()
     if not run.layers:
         raise InputError("layers names no layer; give block numbers or module names, e.g. layers: [2, 4]")
     if len(set(map(str, run.layers))) < len(run.layers):
@@ -160,6 +83,29 @@ def parse(tree: Any, base: Path) -> Run:
     if (folder / "config.json").is_file():
         run = dataclasses.replace(run, model=dataclasses.replace(run.model, name=str(folder)))
     return run
+
+
+def _check_kind(run: Run) -> None:
+    """Refuse what belongs to another kind of source."""
+    kind = run.source.kind
+    for other, names in OF_KIND.items():
+        for name in names if other != kind else ():
+            if name in run.baselines:
+                raise InputError(
+                    f"baselines: {name!r} is for source.kind {other}; for {kind}: {', '.join(OF_KIND[kind])}"
+                )
+    if "candidates" in run.analyses and kind != "scans":
+        raise InputError("analyses: 'candidates' is for source.kind scans")
+    foreign = {"dna": ("nifti",), "scans": ("bigwig", "bedgraph", "bed")}[kind]
+    wrong = [name for name in run.exports if name in foreign]
+    if wrong:
+        raise InputError(f"exports: {wrong[0]!r} cannot hold what a source of kind {kind} gives; leave it out")
+    for name, label in run.labels.items():
+        if (label.call is not None and kind != "dna") or (label.column is not None and kind != "scans"):
+            raise InputError(f"labels.{name}: {'call' if label.call else 'column'} is not for source.kind {kind}")
+        for key in ("within", "sequence") if kind == "scans" else ():
+            if getattr(label, key) is not None:
+                raise InputError(f"labels.{name}: {key} is not for source.kind scans")
 
 
 def _check_label(name: str, spec: Label) -> None:
@@ -195,6 +141,8 @@ def _record(kind: Any, tree: Any, where: str, base: Path) -> Any:
         tree = {"path": tree}
     if kind is Model and isinstance(tree, str):
         tree = {"name": tree}
+    if kind == DNASource | ScanSource:
+        kind = _source_kind(tree)
     if not isinstance(tree, dict):
         raise InputError(f"{where or 'the run file'} must be a mapping of keys to values; got {_shown(tree)}")
     hints = typing.get_type_hints(kind)
@@ -219,6 +167,16 @@ def _record(kind: Any, tree: Any, where: str, base: Path) -> Any:
     return kind(**given)
 
 
+def _source_kind(tree: Any) -> Any:
+    """The record of a source, by its kind."""
+    named = tree.get("kind") if isinstance(tree, dict) else None
+    if isinstance(tree, dict) and named is None:
+        raise InputError(f"source lacks the key 'kind'; one of {', '.join(SOURCES)}")
+    if isinstance(tree, dict) and named not in SOURCES:
+        raise InputError(f"source.kind: {named!r} is not known; {nearest(str(named), SOURCES)}")
+    return SOURCES.get(str(named), DNASource)
+
+
 def _value(kind: Any, value: Any, where: str, base: Path) -> Any:
     origin, inner = typing.get_origin(kind), typing.get_args(kind)
     choices = CHOICES.get(where)
@@ -226,6 +184,8 @@ def _value(kind: Any, value: Any, where: str, base: Path) -> Any:
         for one in value if isinstance(value, list) else [value]:
             if one is not None and one not in choices:
                 raise InputError(f"{where}: {one!r} is not known; {nearest(one, choices)}")
+    if kind == DNASource | ScanSource:
+        return _record(kind, value, where, base)
     if origin in (typing.Union, types.UnionType):
         return _union(inner, value, where, base)
     if origin is list:

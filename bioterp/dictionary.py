@@ -6,7 +6,12 @@ With x an activation in model units, μ the mean and s the scale of the data it 
 
 so codes carry model units and, with unit-norm decoder rows, a code is the length of its feature's contribution.
 `act` is one of: 'topk' (the k largest positive), 'threshold' (those above θ, JumpReLU: BatchTopK dictionaries are
-deployed this way, Bussmann et al. 2024), 'relu'. A feature's code depends on its own cell alone.
+deployed this way, Bussmann et al. 2024), 'relu', or 'batchtopk' (θ not known yet: `bioterp.calibrate` finds it). A
+feature's code depends on its own cell alone.
+
+Dictionaries of other tools may also have `b_out` (what is added instead of μ + s · b_dec: a transcoder's, or a decoder
+bias that the encoder does not subtract), `skip` (x̂ += x · skipᵀ) and `norm` (N(x − μ) in place of x − μ, and x̂ brought
+back by the same row's numbers; codes are then in normalised units). The last two decode only beside the activations.
 """
 
 from __future__ import annotations
@@ -23,13 +28,14 @@ import torch
 
 from bioterp import store
 from bioterp.arrays import Array
+from bioterp.computed import Computed, shards
 from bioterp.errors import AlignmentError, InputError, StoreError
 from bioterp.field import Field, FieldWriter
 from bioterp.progress import track
+from bioterp.rownorm import RowNorm
 from bioterp.topk import top_k
-from bioterp.values import Values
 
-ACTIVATIONS = ("topk", "threshold", "relu")
+ACTIVATIONS = ("topk", "threshold", "relu", "batchtopk")
 BATCH = 8_192
 FEW = 16  # rows below which a product is made with others beside them
 SLICE = 4_096  # rows whose sparse codes are picked at a time: 17 MB of 1,024 features
@@ -37,10 +43,10 @@ SLICE = 4_096  # rows whose sparse codes are picked at a time: 17 MB of 1,024 fe
 
 @dataclass(frozen=True, repr=False)
 class Dictionary:
-    """encoder (m, d_in), decoder (m, d_out), b_enc (m,), b_dec (d_out,), mean (d_in,), scale; float32.
+    """encoder (m, d_in), decoder (m, d_out), b_enc (m,), b_dec (d_in,), mean (d_in,), scale; float32.
 
     activation with k ('topk') or threshold ('threshold', scalar or (m,), in raw code units); about: plain JSON that
-    names model, layer, seed, and how well it did.
+    names model, layer, seed, and how well it did. b_out (d_out,), skip (d_out, d_in), norm: see above.
     """
 
     encoder: Array
@@ -53,6 +59,9 @@ class Dictionary:
     k: int | None = None
     threshold: Array | float | None = None
     about: dict[str, Any] = field(default_factory=dict)
+    b_out: Array | None = None
+    skip: Array | None = None
+    norm: RowNorm | None = None
 
     def __post_init__(self) -> None:
         if self.activation not in ACTIVATIONS:
@@ -60,17 +69,23 @@ class Dictionary:
                 f"the activation of a Dictionary is one of {', '.join(ACTIVATIONS)}; got {self.activation!r}"
             )
         m, d = self.encoder.shape
-        if self.decoder.shape[0] != m or self.b_enc.shape != (m,) or self.mean.shape != (d,):
+        out = (d,) if self.b_out is None else self.b_out.shape
+        shapes = {(self.b_enc.shape, (m,)), (self.mean.shape, (d,)), (self.b_dec.shape, (d,))}
+        if self.skip is not None:
+            shapes.add((self.skip.shape, (*out, d)))
+        if self.decoder.shape != (m, *out) or any(came != wanted for came, wanted in shapes):
             raise InputError(
                 f"encoder {self.encoder.shape}, decoder {self.decoder.shape} and biases do not fit together"
             )
+        if self.norm is not None and self.norm.undone and (np.any(self.mean) or self.scale != 1):
+            raise InputError("a Dictionary that normalises each row by itself has neither a mean nor a scale")
         if (self.activation == "topk" and not self.k) or (self.activation == "threshold" and self.threshold is None):
             raise InputError(
                 f"a {self.activation} Dictionary needs its {'k' if self.activation == 'topk' else 'threshold'}"
             )
 
     def __repr__(self) -> str:
-        kind = {"topk": f"top {self.k}", "threshold": "threshold", "relu": "relu"}[self.activation]
+        kind = {"topk": f"top {self.k}", "batchtopk": "not calibrated"}.get(self.activation, self.activation)
         return f"Dictionary({self.inputs} channels → {self.width} features, {kind}, {self.id})"
 
     @property
@@ -83,8 +98,7 @@ class Dictionary:
 
     def pre(self, x: torch.Tensor) -> torch.Tensor:
         """(n, d_in) activations → (n, m) pre-activations in scaled units."""
-        encoder, bias, _, _ = self._tensors()
-        return self._product(x, encoder, bias)
+        return self._pre(self._normed(x))
 
     def encode_array(self, x: Array | torch.Tensor) -> Any:
         """(n, d_in) activations in model units → codes (n, m): CSR, or a dense array for 'relu'."""
@@ -93,11 +107,24 @@ class Dictionary:
         batch = held.float()
         if batch.shape[1] != self.inputs:
             raise AlignmentError(f"this Dictionary reads {self.inputs} channels; the activations have {batch.shape[1]}")
+        if self.activation == "batchtopk":
+            raise InputError(
+                "this Dictionary was trained with a batch top-k and holds no threshold, so a row has no codes of its "
+                f"own; find one on your activations: bioterp.calibrate(dictionary, acts, k={self.k or '…'})"
+            )
         with torch.no_grad():
+            batch = self._normed(batch)
             if self.activation == "relu":
                 return self._relu(batch)
             pieces = [self._sparse(batch[at : at + SLICE]) for at in range(0, max(len(batch), 1), SLICE)]
         return pieces[0] if len(pieces) == 1 else scipy.sparse.vstack(pieces, format="csr")
+
+    def _normed(self, x: torch.Tensor) -> torch.Tensor:
+        return x if self.norm is None else self.norm.into(x - torch.from_numpy(np.asarray(self.mean, np.float32)))
+
+    def _pre(self, batch: torch.Tensor) -> torch.Tensor:
+        encoder, bias, _, _ = self._tensors()
+        return self._product(batch, encoder, bias)
 
     def _product(self, batch: torch.Tensor, encoder: torch.Tensor, bias: torch.Tensor) -> torch.Tensor:
         """batch · encoderᵀ + bias. Few rows are multiplied by other kernels, with other last bits: they get company."""
@@ -106,7 +133,7 @@ class Dictionary:
         return torch.addmm(bias, rows, encoder.T)[: len(batch)]
 
     def _sparse(self, batch: torch.Tensor) -> scipy.sparse.csr_matrix:
-        pre = self.pre(batch)
+        pre = self._pre(batch)
         if self.activation == "topk":
             parts = top_k(pre.numpy(), min(int(self.k or 1), self.width), self.scale)
         else:
@@ -123,7 +150,7 @@ class Dictionary:
         """Dense codes. Directions that come both ways are multiplied once, channels themselves not at all."""
         encoder, bias, half, channels = self._tensors()
         if not half:
-            return (self.pre(batch).clamp_min_(0) * self.scale).numpy()
+            return (self._pre(batch).clamp_min_(0) * self.scale).numpy()
         own = bias[:half]
         pre = batch.numpy() + own.numpy() if channels else self._product(batch, encoder[:half], own).numpy()
         codes = np.empty((len(batch), 2 * half), np.float32)
@@ -131,9 +158,24 @@ class Dictionary:
         np.maximum(np.negative(pre, out=pre), 0, out=codes[:, half:])
         return codes if self.scale == 1 else np.multiply(codes, np.float32(self.scale), out=codes)
 
-    def decode_array(self, codes: Any) -> Array:
-        """Codes (n, m), dense or CSR → (n, d_out) reconstructions in model units."""
-        return np.asarray(codes @ self.decoder + (self.scale * self.b_dec + self.mean), np.float32)
+    @property
+    def beside(self) -> bool:
+        """Whether codes decode only beside the activations they are of."""
+        return self.skip is not None or (self.norm is not None and self.norm.undone)
+
+    def decode_array(self, codes: Any, x: Array | None = None) -> Array:
+        """Codes (n, m), dense or CSR → (n, d_out) reconstructions in model units; x: the activations they are of."""
+        offset = self.scale * self.b_dec + self.mean if self.b_out is None else self.b_out
+        rebuilt = np.asarray(codes @ self.decoder + offset, np.float32)
+        if not self.beside:
+            return rebuilt
+        if x is None:
+            raise InputError(
+                "a reconstruction by this Dictionary needs the activations that the codes are of: give them"
+            )
+        if self.norm is not None:
+            rebuilt = self.norm.back(rebuilt, np.asarray(x, np.float32))
+        return np.asarray(rebuilt if self.skip is None else rebuilt + x @ self.skip.T, np.float32)
 
     def encode(self, acts: Field, out: str | Path | None = None, name: str | None = None) -> Field:
         """Field(activation) → Field(code) on the same rows.
@@ -146,10 +188,10 @@ class Dictionary:
         about = {**acts.about, **self.about, "dictionary": name or self.about.get("dictionary", self.id)}
         columns = pd.DataFrame({"name": [str(i) for i in range(self.width)]})
         if out is None:
-            return Field(acts.rows, Encoded(acts.data, self), columns, "code", about)
+            return Field(acts.rows, Computed((acts.data,), self.encode_array, self.width), columns, "code", about)
         recipe = {"dictionary": self.id, "rows": acts.rows.id, "of": acts.about}
         writer = FieldWriter(out, columns, "code", recipe, about)
-        pieces = _shards(acts)
+        pieces = shards(acts.rows)
         for shard, (first, last) in enumerate(track(pieces, f"codes of {about['dictionary']}", len(pieces))):
             if not writer.done(shard):
                 part = acts.take(np.arange(first, last))
@@ -158,10 +200,14 @@ class Dictionary:
                 writer.write(shard, part.rows, whole)
         return writer.finish(len(pieces))
 
-    def decode(self, codes: Field) -> Field:
-        """Field(code) → Field(activation) of reconstructions, computed when read."""
-        columns = [str(i) for i in range(self.decoder.shape[1])]
-        return Field(codes.rows, Decoded(codes.data, self), columns, "activation", codes.about)
+    def decode(self, codes: Field, acts: Field | None = None) -> Field:
+        """Field(code) → Field(activation) of reconstructions, computed when read; acts: wanted where `beside`."""
+        if acts is not None:
+            codes.check_same_rows(acts)
+        bases = (codes.data,) if acts is None else (codes.data, acts.data)
+        width = int(self.decoder.shape[1])
+        values = Computed(bases, self.decode_array, width)
+        return Field(codes.rows, values, [str(i) for i in range(width)], "activation", codes.about)
 
     def quality(self, acts: Field, rows: int = 200_000) -> dict[str, float]:
         """FVU (1 − explained variance, about the mean of these rows), L0, and the fraction of features never active."""
@@ -174,7 +220,7 @@ class Dictionary:
         seen = 0
         for x in blocks:
             codes = scipy.sparse.csr_matrix(self.encode_array(x))
-            squares += float(np.square(x - self.decode_array(codes), dtype=np.float64).sum())
+            squares += float(np.square(x - self.decode_array(codes, x), dtype=np.float64).sum())
             total += float(np.square(x - mean).sum())
             active += codes.nnz
             ever[np.unique(codes.indices)] = True
@@ -189,31 +235,23 @@ class Dictionary:
     @property
     def id(self) -> str:
         """A hash of the weights."""
-        parts = [
-            self.encoder,
-            self.decoder,
-            self.b_enc,
-            self.b_dec,
-            self.mean,
-            np.asarray(0.0 if self.threshold is None else self.threshold, np.float32),
-        ]
+        limit = np.asarray(0.0 if self.threshold is None else self.threshold, np.float32)
+        parts = [self.encoder, self.decoder, self.b_enc, self.b_dec, self.mean, limit]
+        parts += [p for p in (self.b_out, self.skip) if p is not None]
         sums = [hashlib.blake2b(np.ascontiguousarray(p).tobytes(), digest_size=8).hexdigest() for p in parts]
-        return store.digest([*sums, self.scale, self.activation, self.k])[:12]
+        norm = [] if self.norm is None else [self.norm.kind, self.norm.eps]
+        return store.digest([*sums, self.scale, self.activation, self.k, *norm])[:12]
 
     def save(self, path: str | Path) -> Path:
         """Write to a folder (safetensors and JSON)."""
-        arrays: dict[str, Array] = {
-            n: np.asarray(getattr(self, n), np.float32) for n in ("encoder", "decoder", "b_enc", "b_dec", "mean")
-        }
+        names = ("encoder", "decoder", "b_enc", "b_dec", "mean", "b_out", "skip")
+        held = {name: getattr(self, name) for name in names}
+        arrays: dict[str, Array] = {name: np.asarray(a, np.float32) for name, a in held.items() if a is not None}
         if self.threshold is not None:
             arrays["threshold"] = np.asarray(self.threshold, np.float64).reshape(-1)
-        meta = {
-            "type": "dictionary",
-            "scale": self.scale,
-            "activation": self.activation,
-            "k": self.k,
-            "about": self.about,
-        }
+        meta = {"type": "dictionary", **{name: getattr(self, name) for name in ("scale", "activation", "k", "about")}}
+        if self.norm is not None:
+            meta["norm"] = [self.norm.kind, self.norm.eps]
         store.write(path, arrays, meta=meta)
         return Path(path)
 
@@ -230,6 +268,7 @@ class Dictionary:
         return cls(
             **arrays,
             threshold=threshold,
+            norm=RowNorm(*meta["norm"]) if "norm" in meta else None,
             **{name: meta[name] for name in ("scale", "activation", "k", "about")},
         )
 
@@ -241,8 +280,9 @@ class Dictionary:
         """
         cached = self.__dict__.get("_folded")
         if cached is None:
-            encoder = self.encoder / np.float32(self.scale)
-            bias = self.b_enc - encoder @ self.mean - self.encoder @ self.b_dec
+            encoder = self.encoder if self.scale == 1 else self.encoder / np.float32(self.scale)
+            centred = self.mean if self.norm is None else np.zeros_like(self.mean)  # `norm` has taken it away
+            bias = self.b_enc - encoder @ centred - self.encoder @ self.b_dec
             half = self.width // 2
             ways = encoder[:half], bias[:half]
             mirrored = self.width == 2 * half and all(
@@ -254,44 +294,3 @@ class Dictionary:
             cached = *folded, half, channels
             self.__dict__["_folded"] = cached  # frozen for its users; this is a cache of a pure function
         return cached
-
-
-@dataclass(frozen=True)
-class Encoded:
-    """Codes computed when read."""
-
-    base: Values
-    dictionary: Dictionary
-
-    @property
-    def shape(self) -> tuple[int, int]:
-        return self.base.shape[0], self.dictionary.width
-
-    def read(self, lo: int, hi: int) -> Any:
-        return self.dictionary.encode_array(self.base.read(lo, hi))
-
-
-@dataclass(frozen=True)
-class Decoded:
-    """Reconstructions computed when read."""
-
-    base: Values
-    dictionary: Dictionary
-
-    @property
-    def shape(self) -> tuple[int, int]:
-        return self.base.shape[0], int(self.dictionary.decoder.shape[1])
-
-    def read(self, lo: int, hi: int) -> Any:
-        return self.dictionary.decode_array(self.base.read(lo, hi))
-
-
-def _shards(acts: Field, rows: int = 1 << 18) -> list[tuple[int, int]]:
-    """Ranges of items of about `rows` rows each."""
-    cuts, begin = [], 0
-    offsets = acts.rows.offsets
-    for i in range(1, len(offsets)):
-        if offsets[i] - offsets[begin] >= rows or i == len(offsets) - 1:
-            cuts.append((begin, i))
-            begin = i
-    return cuts

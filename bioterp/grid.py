@@ -169,6 +169,14 @@ class Grid:
         edges = self.index_to_world(cells.bounds.reshape(-1, 1)).reshape(-1, 2)
         return Grid(self.space, cells.shape, bounds=np.sort(np.rint(edges), 1), step=self.step * cells.step)
 
+    def box(self, low: Sequence[int], high: Sequence[int]) -> Grid:
+        """The cells from index `low` up to, not including, `high` along every axis, as a Grid of their own."""
+        shift = np.eye(self.ndim + 1)
+        shift[:-1, -1] = low
+        return Grid(
+            self.space, [max(int(b) - int(a), 0) for a, b in zip(low, high, strict=True)], self._regular() @ shift
+        )
+
     def take(self, keep: Array) -> Grid:
         """The one-dimensional cells at the increasing positions `keep`; regular while they stay contiguous."""
         keep = np.asarray(keep)

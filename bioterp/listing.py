@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
-from typing import Any
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from bioterp.models import Known
 
 
 def text(what: str) -> str:
@@ -22,15 +26,65 @@ def _columns(rows: list[dict[str, Any]]) -> str:
 def _models() -> str:
     from bioterp.models import known_models
 
-    models = [vars(model).copy() for model in known_models().values()]
-    more = [
-        f"      {model.pop('loader')} loader; weights: {model.pop('weights')}; "
-        + ("needs trust_remote_code and a revision; " if model.pop("code") else "")
-        + model.pop("run_here")
-        for model in models
+    rows = list(known_models().values())
+    dna = [row for row in rows if row.modality == "dna"]
+    scans = [row for row in rows if row.modality == "volume"]
+    note = "?: told by none of the sources that were read, or each scan's own"
+    return "\n".join([_table(dna, _dna, _dna_more), "", _table(scans, _scan, _scan_more), note])
+
+
+def _table(rows: list[Known], cells: Callable[[Known], dict[str, Any]], more: Callable[[Known], list[str]]) -> str:
+    """One line of columns per model, and below it what does not fit in a column."""
+    head, *lines = _columns([cells(row) for row in rows]).split("\n")
+    told = [[line, *(f"      {text}" for text in more(row))] for line, row in zip(lines, rows, strict=True)]
+    return "\n".join([head, *(line for group in told for line in group)])
+
+
+def _dna(row: Known) -> dict[str, Any]:
+    names = ("name", "modality", "layers", "width", "context", "tokeniser", "licence")
+    return {name: getattr(row, name) for name in names}
+
+
+def _dna_more(row: Known) -> list[str]:
+    code = "needs trust_remote_code and a revision; " if row.code else ""
+    return [f"{row.loader} loader; weights: {row.weights}; {code}{row.run_here}"]
+
+
+def _scan(row: Known) -> dict[str, Any]:
+    wants = row.wants
+    return {
+        "name": row.name,
+        "modality": row.modality,
+        "layers": row.layers,
+        "width": row.width,
+        "orientation": wants.get("orientation", "?"),
+        "spacing (mm)": " × ".join(f"{mm:g}" for mm in wants["spacing"]) if "spacing" in wants else "?",
+        "intensity": _recipe(wants.get("intensity", "?")),
+        "cell": row.tokeniser,
+        "licence": row.licence,
+    }
+
+
+def _recipe(recipe: Any) -> str:
+    """'minmax', 'percentile 2–98', 'window −1024–1024 to −1–1': a recipe in one short word or line."""
+    if isinstance(recipe, str):
+        return recipe
+    kind, value = next(item for item in recipe.items() if item[0] != "to")
+    if not isinstance(value, list):
+        return f"{kind} {value}"
+    pairs = value if kind == "windows" else [value]
+    told = ", ".join(f"{low:g} to {high:g}" for low, high in pairs)
+    low, high = recipe.get("to", (0, 1))
+    return f"{kind} {told}" + (f" → {low:g} to {high:g}" if (low, high) != (0, 1) else "")
+
+
+def _scan_more(row: Known) -> list[str]:
+    asked = " (modality='volume')" if row.loader == "factory" else ""
+    return [
+        f"{row.title}; arrays: {row.context}; layer to look at first: {row.layer}",
+        f"{row.loader} loader{asked}; weights: {row.weights}; {row.run_here}",
+        f"from: {row.source}",
     ]
-    head, *lines = _columns(models).split("\n")
-    return "\n".join([head, *(f"{line}\n{rest}" for line, rest in zip(lines, more, strict=True))])
 
 
 def _annotations() -> str:
@@ -43,6 +97,9 @@ def _annotations() -> str:
             {"format": "VCF/BCF", "gives": "records as points, INFO filters"},
             {"format": "bigWig", "gives": "numbers"},
             {"format": "call: genes", "gives": "CDS and rRNA called on the sequence itself (extra 'demo')"},
+            {"format": "NIfTI, MGZ", "gives": "a term per value of a mask, or one where a map passes `threshold`"},
+            {"format": "DICOM SEG", "gives": "a term per segment; overlapping ones too"},
+            {"format": "column: of a sheet", "gives": "the masks of each scan, whatever lattice they lie on"},
         ]
     )
 
@@ -58,6 +115,7 @@ def _formats() -> str:
         [
             {"format": "tsv, parquet", "of": "tables"},
             {"format": "bigwig, bedgraph, bed", "of": "features along the genome, one file per strand"},
+            {"format": "nifti", "of": "features as maps on each scan's own grid, BIDS derivatives"},
             {"format": "h5ad", "of": "features by block or region, for scanpy"},
         ]
     )

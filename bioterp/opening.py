@@ -1,14 +1,18 @@
-"""From a Run to what it names: its files checked, its source and model opened."""
+"""From a Run to what it names: its files checked and told by their content, its source and model opened."""
 
 from __future__ import annotations
 
 import dataclasses
+import inspect
 import os
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from bioterp.config import Run
-from bioterp.errors import InputError, StoreError
+from bioterp import store
+from bioterp.errors import InputError, StoreError, nearest
+from bioterp.records import Label, Run, ScanSource
+from bioterp.rows import Rows
 
 
 def check_paths(run: Run) -> None:
@@ -16,6 +20,10 @@ def check_paths(run: Run) -> None:
     for name, spec in run.labels.items():
         if spec.path is not None and spec.path.name.lower().endswith((".bw", ".bigwig")):
             raise InputError(f"labels.{name}: {spec.path.name} holds numbers, which no analysis of a run takes yet")
+        if spec.options.get("density") and spec.options.get("threshold") is None:
+            raise InputError(
+                f"labels.{name}: density gives numbers, which no analysis of a run takes; give a threshold"
+            )
         if spec.path is not None and not spec.path.is_file():
             what = "is a folder" if spec.path.is_dir() else "does not exist"
             raise InputError(f"labels.{name}: the annotation file {spec.path} {what}")
@@ -24,7 +32,8 @@ def check_paths(run: Run) -> None:
         raise InputError(f"out: {place} is a file; give a folder")
     if not os.access(place, os.W_OK):
         raise InputError(f"out: {place} cannot be written; give another folder")
-    inputs = [run.source.fasta, run.source.regions, *(spec.path for spec in run.labels.values())]
+    read = [run.source.items] if isinstance(run.source, ScanSource) else [run.source.fasta, run.source.regions]
+    inputs = [*read, *(spec.path for spec in run.labels.values())]
     own = {path.name for path in inputs if path is not None and path.parent.resolve() == run.out.resolve()}
     held = {path.name for path in run.out.iterdir() if path.name[0] != "."} - own if run.out.is_dir() else set()
     if held and not held & {"activations", "labels", "dictionaries", "rows", "run.json", "run.yaml"}:
@@ -33,12 +42,21 @@ def check_paths(run: Run) -> None:
         )
 
 
-def open_source(run: Run) -> Any:
-    """The adapter a run reads from."""
-    from bioterp.adapters.dna import DNA
-
+def open_source(run: Run, model: Callable[[], Any]) -> Any:
+    """The adapter a run reads from. model() is asked how it wants scans, where the run does not say."""
     given = {one.name: getattr(run.source, one.name) for one in dataclasses.fields(run.source)}
     given.pop("kind")
+    if isinstance(run.source, ScanSource):
+        from bioterp.adapters.volume import Scans
+
+        said = {key: value for key, value in given.items() if value is not None}
+        wants = getattr(model(), "wants", {})
+        for key in wants:  # from the run file, or from a folder that somebody else wrote
+            if key not in inspect.signature(Scans).parameters:
+                raise InputError(f"unknown key {key!r} in what the model wants; {nearest(key, given)}")
+        return Scans(said.pop("items"), seed=run.seed, **{**wants, **said})
+    from bioterp.adapters.dna import DNA
+
     return DNA(given.pop("fasta"), seed=run.seed, **given)
 
 
@@ -52,3 +70,31 @@ def open_model(run: Run, random: bool = False) -> Any:
         weights = "random"
     trust: dict[str, Any] = {"revision": spec.revision, "trust_remote_code": spec.trust_remote_code}
     return load_model(spec.name, weights=weights, **trust, **spec.options)
+
+
+def content(value: Any) -> Any:
+    """What a recipe remembers of a value: of a file its hash, so that an edited file is another; a folder's files."""
+    if not isinstance(value, Path):
+        return value
+    if value.is_dir():
+        return [[one.name, store.file_sha256(one)] for one in sorted(value.rglob("*")) if one.is_file()]
+    if value.name.lower().endswith(".hdr"):  # the header of a pair, whose voxels are elsewhere
+        pair = [one for one in (value, value.with_suffix(".img"), value.with_suffix(".img.gz")) if one.is_file()]
+        return [store.file_sha256(one) for one in pair] or value
+    return store.file_sha256(value) if value.is_file() else value
+
+
+def masks(spec: Label, source: Any, rows: Rows) -> list[Any]:
+    """What the masks a label's sheet names, and the table of their names, are: by content."""
+    names = spec.options.get("names")
+    found = [content(Path(str(names).partition("#")[0]))] if isinstance(names, str | Path) else []
+    files: dict[str, Any] = {}
+    if spec.column is not None and spec.path is None:
+        files = source.files(spec.column)
+    elif spec.path is not None and rows.ndim == 3 and "columns" not in spec.options:
+        from bioterp.annotations.scan_sources import resolve
+
+        files, _ = resolve(rows, spec.path, spec.column or "label")
+    if not files:
+        return found
+    return [*found, spec.column, store.digest([[scan, content(file)] for scan, file in files.items()])]

@@ -16,8 +16,9 @@ Layer = int | str
 
 @dataclass(frozen=True)
 class Representation:
-    """One set of codes: what it is, where its tables go, what they hang on, and how the codes are made.
+    """One set of codes: what it is, on which rows, where its tables go, what they hang on, and how the codes are made.
 
+    rows: any Field of these rows; it is not read.
     recipe: plain JSON; as long as it is the same, stored tables are taken as they are and `make` is not called.
     stored: the folder `make` writes codes to, if it does. quality: what is known of the dictionary once it is fitted.
     """
@@ -25,6 +26,7 @@ class Representation:
     name: str
     layer: Layer
     seed: int
+    rows: Field
     folder: Path
     recipe: Any
     make: Callable[[], Field]

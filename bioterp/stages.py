@@ -21,18 +21,19 @@ import pandas as pd
 from bioterp import __version__, store
 from bioterp.activate import about_layer, activations, cells
 from bioterp.annotations import join, label
-from bioterp.config import Run
 from bioterp.dictionary import Dictionary
 from bioterp.errors import AlignmentError, InputError
 from bioterp.field import Field
-from bioterp.opening import check_paths, open_model, open_source
+from bioterp.opening import check_paths, content, masks, open_model, open_source
 from bioterp.planning import Layer, groups, room_for_activations
 from bioterp.progress import say
+from bioterp.records import DNASource, Run
 from bioterp.rows import SPLITS
 from bioterp.train import fit
 from bioterp.values import Deferred, Values
 
 Frames = dict[str, pd.DataFrame]
+NO_CELL = "it has no cell: it is smaller than one of the model's, or all of it has one value"
 NO_LABELS = "labels names no annotation; give labels: {genes: annotation.gff.gz} or {genes: {call: genes}}"
 
 
@@ -43,11 +44,12 @@ class Stages:
         self.run = run
         self.out = run.out
         check_paths(run)
-        self.source = open_source(run)
         self.seconds: dict[str, float] = {}
         self._inner = [0.0]
         self._models: dict[bool, Any] = {}
         self._open: dict[tuple[bool, Layer], Values] = {}
+        self._rows: dict[tuple[int, ...], Field] = {}
+        self.source = open_source(run, functools.partial(self._model, False))
 
     def activate(self, random: bool = False, layers: Sequence[Layer] | None = None) -> dict[Layer, Field]:
         """{layer: Field} of these layers, by default all; 'output' is among them when a readout is asked for."""
@@ -63,13 +65,51 @@ class Stages:
             layers = ["output", *layers]
         return layers
 
-    def rows(self) -> Field:
-        """The rows of the run, as a Field without columns; layers the model lacks are refused here."""
+    def rows(self, layer: Layer | None = None) -> Field:
+        """The rows of a layer (by default the first), as a Field without columns; layers the model lacks are refused.
+
+        Layers on the same lattice share their rows; those of a model that reads DNA are all on one.
+        """
         model = self._model(False)
-        for layer in self.layers():
-            model.resolve(layer)
-        with self._timed("rows"):
-            return cells(self.source, model, self.out / "rows")
+        shapes = {one: model.cell_shape(one) for one in self.layers()}
+        shape = shapes[self.layers()[0] if layer is None else layer]
+        if shape not in self._rows:
+            folder = self.out / "rows" / f"cells={'x'.join(map(str, shape))}"
+            with self._timed("rows"):
+                self._rows[shape] = cells(self.source, model, next(k for k, v in shapes.items() if v == shape), folder)
+            self._note_left_out(self._rows[shape])
+        return self._rows[shape]
+
+    def lattices(self) -> list[Field]:
+        """The rows of the run, once for every lattice its layers lie on."""
+        by_id = {rows.rows.id: rows for rows in map(self.rows, self.layers())}
+        made = list(by_id.values())
+        held = {scan for rows in made for scan in rows.rows.items["sample"]}
+        without = [scan for scan in getattr(self.source, "scans", ()) if scan not in held]
+        if without and not held:
+            raise InputError(f"none of the {len(without)} scans has a cell of the model; give a smaller source.spacing")
+        if without:
+            self.source.recall(pd.DataFrame({"scan": without, "reason": NO_CELL}))
+            self._note_left_out(made[0])
+        return made
+
+    def _note_left_out(self, rows: Field) -> None:
+        """Keep, and say, which scans could not be used: the others go on without them."""
+        if not hasattr(self.source, "left_out"):
+            return
+        kept, earlier = self.out / "left_out.tsv", None
+        if kept.exists():  # voxels that an earlier run could not read are not read again: their scans have no rows
+            earlier = pd.read_csv(kept, sep="\t", dtype=str, keep_default_na=False)
+            self.source.recall(earlier[~earlier["scan"].isin(rows.rows.items["sample"])])
+        left_out = self.source.left_out.drop(columns="path").reset_index(drop=True)
+        if left_out.equals(earlier) or (earlier is None and left_out.empty):
+            return
+        with store.writing_file(kept) as beside:
+            left_out.to_csv(beside, sep="\t", index=False)
+        said = set() if earlier is None else set(earlier["scan"])
+        for line in left_out.itertuples():
+            if line.scan not in said:
+                say(f"left out: {line.scan}: {line.reason}")
 
     def truth(self, rows: Field) -> Field:
         """The labels of every source, joined, on the rows of a Field."""
@@ -77,7 +117,8 @@ class Stages:
         with self._timed("labels"):
             for name, spec in self.run.labels.items():
                 folder = self.out / "labels" / f"rows={rows.rows.id[:12]}" / name
-                sources = [_content(one) for one in (spec.path, spec.call, spec.within, spec.sequence)]
+                sources = [content(one) for one in (spec.path, spec.call, spec.within, spec.sequence)]
+                sources += masks(spec, self.source, rows.rows)
                 recipe = {"name": name, "from": sources, "options": spec.options, "rows": rows.rows.id}
                 recipe |= {"source": self.source.recipe, "code": __version__}  # bases are called, and codons checked
                 parts.append(self._stored_field(folder, recipe, functools.partial(self._label, rows, spec, name)))
@@ -95,8 +136,10 @@ class Stages:
         source: Any = spec.path
         options = dict(spec.options)
         sequence = spec.sequence
-        if sequence is None and "code" in options:  # a genetic code is checked against bases: the run's own
-            sequence = self.run.source.fasta
+        if (
+            sequence is None and "code" in options and rows.rows.ndim == 1
+        ):  # a genetic code is checked against bases: the run's own
+            sequence = self._fasta()
         if spec.call is not None:
             from bioterp.annotations.call import call_genes
 
@@ -104,8 +147,18 @@ class Stages:
                 raise InputError(f"labels.{name}.call: {spec.call!r} is not known; call: genes")
             say("calling genes")
             asked = {key: options.pop(key) for key in ("table", "rrna") if key in options}
-            source = call_genes(self.run.source.fasta, **asked)
+            source = call_genes(self._fasta(), **asked)
+        if rows.rows.ndim == 3:
+            if options.get("density") or options.get("threshold") is not None:
+                options.setdefault("name", name)
+            if spec.column and spec.path is None:
+                return label(rows.rows, self.source.files(spec.column), **options)
+            return label(rows.rows, source, column=spec.column, **options)
         return label(rows.rows, source, within=spec.within, sequence=sequence, **options)
+
+    def _fasta(self) -> Path:
+        assert isinstance(self.run.source, DNASource)  # config refuses call: and code: for other kinds
+        return self.run.source.fasta
 
     def fitted(self, acts: Field, layer: Layer, seed: int, random: bool = False) -> Dictionary:
         """The dictionary of a layer and seed, fitted unless it is there already."""
@@ -155,8 +208,8 @@ class Stages:
         for name in SPLITS:
             if name not in present:
                 raise InputError(
-                    f"no block of {self.source.block:,} bp fell into the split {name!r}; give smaller ones "
-                    f"(source.blocks: {max(200, self.source.block // 5)}) or another seed"
+                    f"no block ({self.source.blocks_told}) fell into the split {name!r}; give smaller ones "
+                    "(source.blocks), or another seed"
                 )
 
     # ------------------------------------------------------------------ models and activations, when they are needed
@@ -167,35 +220,35 @@ class Stages:
             self._models[random] = open_model(self.run, random)
         return self._models[random]
 
-    def _groups(self, rows: Field, random: bool) -> list[list[Layer]]:
+    def _groups(self, random: bool) -> list[list[Layer]]:
         """The layers that lie on disk together."""
         model, disk = self._model(random), self.run.disk
         itemsize = 4 if (self.run.dtype or model.dtype) == "float32" else 2
         layers = self.layers(random)
-        size: dict[Layer, int] = {layer: len(rows) * model.width(layer) * itemsize for layer in layers}
-        room = room_for_activations(None if disk is None else float(disk), len(rows), self.run.dictionary.k)
+        rows = {layer: len(self.rows(layer)) for layer in layers}
+        size: dict[Layer, int] = {layer: rows[layer] * model.width(layer) * itemsize for layer in layers}
+        room = room_for_activations(None if disk is None else float(disk), max(rows.values()), self.run.dictionary.k)
         return groups(layers, size, room)
 
-    def _fields(self, rows: Field, group: list[Layer], random: bool) -> dict[Layer, Field]:
+    def _fields(self, group: list[Layer], random: bool) -> dict[Layer, Field]:
         """Activations of a group that are computed when one of them is first read."""
         model = self._model(random)
 
         fields: dict[Layer, Field] = {}
         for layer in group:
-            deferred = Deferred(
-                (len(rows), model.width(layer)), functools.partial(self._ran, rows, group, random, layer)
-            )
+            rows = self.rows(layer)
+            deferred = Deferred((len(rows), model.width(layer)), functools.partial(self._ran, group, random, layer))
             columns = model.outputs if layer == "output" and len(model.outputs) == model.width(layer) else None
             fields[layer] = Field(
                 rows.rows, deferred, columns, "activation", about_layer(model, layer, self.source, self.run.dtype)
             )
         return fields
 
-    def _ran(self, rows: Field, group: list[Layer], random: bool, layer: Layer) -> Values:
+    def _ran(self, group: list[Layer], random: bool, layer: Layer) -> Values:
         """The stored activations of a layer; the whole group is run when they are not there."""
         if (random, layer) not in self._open:
             for one, field in self.activate(random, group).items():
-                if field.rows.id != rows.rows.id:
+                if field.rows.id != self.rows(one).rows.id:
                     where = self.out / "rows"
                     raise AlignmentError(f"{where} are not the rows of the activations; delete it and run again")
                 self._open[random, one] = field.data
@@ -239,8 +292,3 @@ class Stages:
         took = time.perf_counter() - begun
         self.seconds[stage] = round(self.seconds.get(stage, 0.0) + took - self._inner.pop(), 2)
         self._inner[-1] += took
-
-
-def _content(value: Any) -> Any:
-    """What a recipe remembers of a value: of a file its hash, so that an edited file is another."""
-    return store.file_sha256(value) if isinstance(value, Path) and value.is_file() else value

@@ -14,6 +14,7 @@ import numpy as np
 import pandas as pd
 
 from bioterp import __version__, baselines, store, tables
+from bioterp.analyses.candidates import candidates
 from bioterp.analyses.comparison import comparison
 from bioterp.analyses.detection import detect
 from bioterp.analyses.enrichment import enrichment
@@ -26,9 +27,11 @@ from bioterp.export import export
 from bioterp.field import Field
 from bioterp.planning import Layer, Representation
 from bioterp.progress import say
+from bioterp.records import OF_KIND
 from bioterp.report import report
 from bioterp.report.pictures import save_layers
 from bioterp.stages import NO_LABELS, Frames, Stages
+from bioterp.unaided import unaided
 
 FOLDERS = (
     "rows",
@@ -40,7 +43,7 @@ FOLDERS = (
     "tables",
     "exports",
 )
-TABLES = ("readout", "detection", "enrichment", "features", "blocks")
+TABLES = ("readout", "detection", "enrichment", "features", "blocks", "candidates")
 
 
 @dataclass(frozen=True)
@@ -83,6 +86,8 @@ class Study(Stages):
                     made["features"] = features(codes, made["detection"])
                 if "enrichment" in self.run.analyses:
                     made["enrichment"] = enrichment(codes, truth, made["detection"], made["blocks"])
+            if "candidates" in self.run.analyses and one.name == "dictionary":
+                made["candidates"] = candidates(codes)
             return made
 
     # ------------------------------------------------------------------ the whole
@@ -97,9 +102,8 @@ class Study(Stages):
     def dictionaries(self, encode: bool = True) -> Iterator[tuple[Layer, int, Dictionary, Any]]:
         """(layer, seed, dictionary, codes or None) of every layer and seed."""
         self.check_splits()
-        rows = self.rows()
-        for group in self._groups(rows, False):
-            for layer, acts in self._fields(rows, group, False).items():
+        for group in self._groups(False):
+            for layer, acts in self._fields(group, False).items():
                 if layer in self.run.layers:
                     for seed in self.run.dictionary.seeds:
                         sae = self.fitted(acts, layer, seed)
@@ -114,13 +118,12 @@ class Study(Stages):
         store.clear_partials(self.out, deep=False)  # `out` may be a folder of the user's: only our own are searched
         for folder in FOLDERS:
             store.clear_partials(self.out / folder)
-        rows = self.rows()
-        truth = self.truth(rows)
+        truths = {rows.rows.id: self.truth(rows) for rows in self.lattices()}
         parts: list[Frames] = []
         qualities = []
         best: tuple[float, Representation | None] = (-1.0, None)
-        for one in self._representations(rows):
-            frames = self.analyse(one, truth)
+        for one in self._representations():
+            frames = self.analyse(one, truths[one.rows.rows.id])
             parts.append(frames)
             if one.quality is not None:
                 qualities.append(one.quality())
@@ -147,13 +150,15 @@ class Study(Stages):
         self._tidy(self.out / "tables", [f"{n}.{e}" for n in joined for e in ("tsv", "tsv.json", "parquet")])
         shown = best[1].make() if best[1] else None
         self._drop(self.layers(), False)  # those codes may have had to be made again
+        truth = truths[best[1].rows.rows.id] if best[1] else truths[self.rows().rows.id]
         return Found(joined, shown, truth, qualities)
 
     def _tidy(self, folder: Path, files: list[str]) -> None:
         """Remove what an earlier run with other settings wrote in a folder, and this one did not; nothing else."""
         record = folder / ".written.json"
         for name in json.loads(record.read_text()) if record.exists() else []:
-            if name not in files and Path(name).name == name:
+            inside = not Path(name).is_absolute() and ".." not in Path(name).parts
+            if name not in files and inside:
                 (folder / name).unlink(missing_ok=True)
         with store.writing_file(record) as beside:
             beside.write_text(json.dumps(sorted(files)))
@@ -170,11 +175,14 @@ class Study(Stages):
         ranked = mine.sort_values("f1_select", ascending=False, kind="stable").drop_duplicates("feature")
         chosen = ranked["feature"].head(self.run.export_features).to_numpy(np.int64)
         written: list[Path] = []
+        if not len(chosen):
+            say("nothing is exported: no feature could be scored")
+            formats = []
         with self._timed("exports"):
             for kind in formats:
                 say(f"exporting {kind}")
                 written += export(found.codes, chosen, self.out / "exports", format=kind, table=ranked)
-        self._tidy(self.out / "exports", [path.name for path in written])
+        self._tidy(self.out / "exports", [path.relative_to(self.out / "exports").as_posix() for path in written])
 
     def report_all(self, found: Found) -> Path:
         """run.json and report.html."""
@@ -183,13 +191,8 @@ class Study(Stages):
             _shown(Path(self.run.model.name)) if Path(self.run.model.name).is_dir() else self.run.model.name
         )
         about |= {"quality": found.qualities, "rows": len(found.truth), "stages": self.seconds, **store.provenance()}
-        sequence = {
-            "file": self.source.path.name,
-            "sha256": self.source.recipe["sha256"],
-            "block_bp": self.source.block,
-        }
         blocks = found.truth.rows.items.groupby("split")["block"].nunique().to_dict()
-        about |= {"sequence": sequence, "splits": blocks}
+        about |= {self.source.modality_word: self.source.described(), "splits": blocks}
         with store.writing_file(self.out / "run.json") as beside:
             beside.write_text(json.dumps(about, indent=1, default=str))
         if "layers" in found.joined:
@@ -201,15 +204,16 @@ class Study(Stages):
             codes=found.codes,
             truth=found.truth,
             about=about,
-            sequence_name=self.source.path.name,
+            sequence_name=self.source.name,
+            images=getattr(self.source, "volume", None),
         )
 
-    def _representations(self, rows: Field) -> Iterator[Representation]:
+    def _representations(self) -> Iterator[Representation]:
         """What to analyse, group by group: dictionaries, then what they must beat."""
         root = self.out / "dictionaries"
         for random in (False, True) if "random-weights" in self.run.baselines else (False,):
-            for group in self._groups(rows, random):
-                fields = self._fields(rows, group, random)
+            for group in self._groups(random):
+                fields = self._fields(group, random)
                 if not random and "readout" in self.run.analyses and "output" in fields:
                     yield self._readout(fields["output"])
                 for layer, acts in fields.items():
@@ -220,19 +224,13 @@ class Study(Stages):
                             yield from self._baselines(acts, layer)
                 self._drop(group, random)
             self._models.pop(random)
-        if "composition" in self.run.baselines:
-
-            def composed() -> Field:
-                codes = baselines.composition(self.source.sequences, rows.rows)
-                codes.about["layer"] = "sequence"
-                return codes
-
-            recipe = ["composition", baselines.KMERS, baselines.GC_WINDOWS]
-            yield Representation("composition", "sequence", 0, root / "composition", recipe, composed)
+        chosen = [name for name in OF_KIND[self.run.source.kind] if name in self.run.baselines]
+        yield from unaided(chosen, self.source, self.lattices(), self.truth, root)
 
     def _readout(self, outputs: Field) -> Representation:
-        outputs.about |= {"dictionary": self.run.model.name, "representation": "model"}
-        return Representation("model", "output", 0, self.out / "readout", ["model", outputs.about], lambda: outputs)
+        outputs.about |= {"dictionary": outputs.about["model"], "representation": "model"}
+        folder, recipe = self.out / "readout", ["model", outputs.about]
+        return Representation("model", "output", 0, outputs, folder, recipe, lambda: outputs)
 
     def _dictionary(self, acts: Field, layer: Layer, seed: int, random: bool) -> Representation:
         name, folder = "random-weights" if random else "dictionary", self._folder(layer, seed, random)
@@ -244,7 +242,7 @@ class Study(Stages):
             return self.fitted(acts, layer, seed, random).about
 
         recipe = [name, self._recipe(acts, seed)]
-        return Representation(name, layer, seed, folder, recipe, make, folder / "codes", quality)
+        return Representation(name, layer, seed, acts, folder, recipe, make, folder / "codes", quality)
 
     def _baselines(self, acts: Field, layer: Layer) -> Iterator[Representation]:
         spec, root = self.run.dictionary, self.out / "dictionaries"
@@ -252,7 +250,7 @@ class Study(Stages):
         for name, make in plain.items():
             if name in self.run.baselines:
                 codes = functools.partial(lambda make: make(acts).encode(acts), make)
-                yield Representation(name, layer, 0, root / name / f"layer={layer}", [name, acts.about], codes)
+                yield Representation(name, layer, 0, acts, root / name / f"layer={layer}", [name, acts.about], codes)
         if "random-directions" in self.run.baselines:
             folder = root / "random-directions" / f"layer={layer}"
 
@@ -262,7 +260,9 @@ class Study(Stages):
                     return made.encode(acts, out=folder / "codes")
 
             recipe = ["random-directions", acts.about, spec.width, spec.k, spec.seeds[0]]
-            yield Representation("random-directions", layer, spec.seeds[0], folder, recipe, random, folder / "codes")
+            yield Representation(
+                "random-directions", layer, spec.seeds[0], acts, folder, recipe, random, folder / "codes"
+            )
 
 
 def _selected(detection: pd.DataFrame) -> float:

@@ -82,7 +82,7 @@ def print_detection(detection: pd.DataFrame) -> None:
         console.print(table)
         _say_crossed(console, shown)
     else:
-        console.print(f"No term has {FEW} held-out instances: read more of the genome, or give smaller source.blocks.")
+        console.print(f"No term has {FEW} held-out instances: read more, or give smaller blocks (source.blocks).")
     if len(few):
         console.print(f"not shown, fewer than {FEW} held-out instances: {escape(', '.join(few.index))}")
 

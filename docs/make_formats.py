@@ -6,15 +6,15 @@ import dataclasses
 import typing
 from pathlib import Path
 
-from bioterp import config, tables
+from bioterp import records, tables
 
 HEAD = """# Formats
 
 Made from the declarations in the code by `python docs/make_formats.py`.
 
-Coordinates are 0-based and half-open, in bp. Features are 0-based columns of the codes. A cell is active when its
-code is greater than the threshold, in raw code units. NaN is null. Parquet files carry `schema_version` in their
-metadata, TSV files in a JSON file beside them.
+Coordinates are 0-based and half-open in bp, or mm RAS+. Features are 0-based columns of the codes. A cell is active
+when its code is greater than the threshold, in raw code units. NaN is null. Parquet files carry `schema_version` in
+their metadata, TSV files in a JSON file beside them.
 
 A result folder:
 
@@ -23,15 +23,18 @@ A result folder:
     labels/rows=<id>/<name>/               Field(label): runs of rows with instance numbers
     dictionaries/<name>/layer=…/seed=…/    dictionary, codes, tables
     tables/                                the tables below, joined over layers, seeds and baselines
-    exports/                               bigWig, bedGraph, BED9 per feature and strand; codes.h5ad
+    exports/                               bigWig, bedGraph, BED9 per feature and strand; codes.h5ad; maps/: NIfTI per
+                                           feature and scan on the scan's own grid, named as BIDS derivatives
+    left_out.tsv                           scans that could not be used, and why
     report.html  run.json                  the report; configuration, versions, hashes, seconds per stage
 """
 RECORDS = (
-    ("run.yaml", config.Run),
-    ("source", config.Source),
-    ("model", config.Model),
-    ("dictionary", config.Dictionary),
-    ("labels.<name>", config.Label),
+    ("run.yaml", records.Run),
+    ("source (kind: dna)", records.DNASource),
+    ("source (kind: scans)", records.ScanSource),
+    ("model", records.Model),
+    ("dictionary", records.Dictionary),
+    ("labels.<name>", records.Label),
 )
 
 
@@ -56,7 +59,7 @@ def _type(hint: object) -> str:
     for long, short in (
         ("pathlib.Path", "path"),
         ("pathlib._local.Path", "path"),
-        ("bioterp.config.", ""),
+        ("bioterp.records.", ""),
         ("typing.", ""),
     ):
         plain = plain.replace(long, short)

@@ -55,10 +55,10 @@ def test_rows_are_the_models_answer_at_that_base(source: DNA, tiny_model, tmp_pa
 def test_cells_are_the_rows_without_running_the_model(source: DNA, tiny_model, tmp_path: Path, monkeypatch) -> None:
     wanted = bt.activations(source, tiny_model, layers=[0], out=tmp_path / "acts")[0].rows
     monkeypatch.setattr(type(tiny_model), "run", lambda *_: pytest.fail("the model ran"))
-    told = cells(source, tiny_model, tmp_path / "rows")
+    told = cells(source, tiny_model, 0, tmp_path / "rows")
     assert told.shape == (len(wanted), 0) and told.rows.id == wanted.id
     assert told.rows.items.equals(wanted.items)
-    assert cells(source, tiny_model, tmp_path / "rows").rows.id == wanted.id  # and again, from the disk
+    assert cells(source, tiny_model, 0, tmp_path / "rows").rows.id == wanted.id  # and again, from the disk
 
 
 def test_batching_does_not_change_values(source: DNA, tiny_model, tmp_path: Path) -> None:

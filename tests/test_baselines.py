@@ -97,3 +97,17 @@ def test_first_component_has_the_most_variance(acts: Field) -> None:
 def test_random_directions_are_as_sparse_as_asked(acts: Field) -> None:
     codes = baselines.random_directions(acts, width=31, k=4, seed=3).encode_array(acts.values)
     assert codes.shape[1] == 31 and codes.getnnz(1).max() == 4
+
+
+def test_composition_of_a_window_without_cells(source: DNA) -> None:
+    """A window of which every token covers an N has an item and no row: the rows around it stay where they were."""
+    whole = rows_of(source)
+    grids = list(whole.grids())
+    middle = len(grids) // 2
+    empty = [*grids[:middle], Grid(grids[middle].space, (0,), bounds=np.zeros((0, 2))), *grids[middle + 1 :]]
+    rows = Rows.from_grids(whole.items, empty)
+    lo, hi = int(whole.offsets[middle]), int(whole.offsets[middle + 1])
+    wanted = baselines.composition(source.sequences, whole).values.toarray()
+    found = baselines.composition(source.sequences, rows)
+    assert hi > lo and np.array_equal(found.values.toarray(), np.delete(wanted, np.s_[lo:hi], 0))
+    assert np.array_equal(found.read(lo - 2, lo + 2).toarray(), np.delete(wanted, np.s_[lo:hi], 0)[lo - 2 : lo + 2])

@@ -7,8 +7,9 @@ from pathlib import Path
 import pytest
 import yaml
 
-from bioterp.config import BASELINES, Run, load, parse
+from bioterp.config import load, parse
 from bioterp.errors import InputError
+from bioterp.records import BASELINES, Run
 
 GOOD = """
 out: results
@@ -41,7 +42,7 @@ BAD = {
     "kind": ({"source": {"kind": "rna", "fasta": "x"}}, "source.kind: 'rna' is not known"),
     "missing": ({"source": {"kind": "dna"}}, "source lacks the key 'fasta'"),
     "tokens": ({"dictionary": {"tokens": "lots"}}, "dictionary.tokens is a count"),
-    "label": ({"labels": {"genes": {"types": ["CDS"]}}}, "labels.genes needs either a path"),
+    "label": ({"labels": {"genes": {"types": ["CDS"]}}}, "labels.genes needs a path"),
     "k": ({"dictionary": {"k": 512, "width": 512}}, "dictionary.k must lie between 1 and width"),
     "layer twice": ({"layers": [2, 2]}, "names a layer twice"),
     "count": ({"export_features": -3}, "counts of at least 1"),
@@ -82,4 +83,12 @@ def test_sizes_of_disk() -> None:
 
 def test_the_example_is_a_run() -> None:
     run = load(Path(__file__).parent.parent / "examples" / "ecoli.yaml")
-    assert run.layers == [1, 3, 5] and run.dictionary.seeds == [0, 1, 2] and set(run.baselines) == set(BASELINES)
+    assert run.layers == [1, 3, 5] and run.dictionary.seeds == [0, 1, 2]
+    assert set(run.baselines) == {*BASELINES, "composition"}
+
+
+def test_a_table_of_names_is_a_path_and_shows_no_folder(tmp_path: Path) -> None:
+    """run.json tells paths by their names, which it knows by their type."""
+    tree = {"out": "o", "source": {"kind": "scans", "items": "s.tsv"}, "model": "bioterp/scan-small", "layers": [0]}
+    run = parse(tree | {"labels": {"x": {"column": "seg", "names": "lut/class_map.py#total"}}}, tmp_path)
+    assert run.labels["x"].options["names"] == tmp_path / "lut" / "class_map.py#total"

@@ -296,4 +296,12 @@ def test_tables(tmp_path, format):
     frame = tables.conform("enrichment", pd.DataFrame([line]))
     (file,) = export(frame, out=tmp_path, format=format)
     assert file.name == f"enrichment.{format}" and tables.read(file)["log2_odds"].tolist() == [1.5]
-    assert set(FORMATS) == {"bigwig", "bedgraph", "bed", "h5ad", "tsv", "parquet"}
+    assert set(FORMATS) == {"bigwig", "bedgraph", "bed", "nifti", "h5ad", "tsv", "parquet"}
+
+
+def test_no_feature_is_not_exported(codes, tmp_path):
+    """A table names -1 where no feature is meant: it is passed over, and is not the last column."""
+    written = export(codes, [-1, 3, np.int64(-1)], tmp_path, format="bedgraph")
+    assert {path.name.split(".")[0] for path in written} == {"feature_3"}
+    with pytest.raises(InputError, match="the list is empty"):
+        export(codes, [-1], tmp_path, format="bedgraph")

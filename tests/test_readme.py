@@ -8,6 +8,8 @@ import subprocess
 import sys
 from pathlib import Path
 
+import nibabel
+import numpy as np
 import pandas as pd
 import pytest
 import yaml
@@ -54,14 +56,45 @@ def test_the_first_example_runs_unchanged(tmp_path: Path) -> None:
     stand_ins(tmp_path)
     named = set(re.findall(r"""["']([\w.-]+\.(?:fna|fa|gff|gff3|bed)(?:\.gz)?)["']""", code))
     assert named <= {"ecoli.fna.gz", "ecoli.gff.gz"}, "the example names a file this test does not make"
-    (tmp_path / "example.py").write_text(code)
-    command = [sys.executable, "-c", f"import sys; sys.path.insert(0, {str(ROOT)!r}); exec(open('example.py').read())"]
-    told = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, timeout=580)
+    told = run_example(code, tmp_path)
     assert told.returncode == 0, told.stderr[-3_000:]
     assert "term" in told.stdout and "f1_null" in told.stdout
     assert (tmp_path / "run" / "report.html").stat().st_size > 10_000
     tracks = {p.name for p in (tmp_path / "run").rglob("*.bw")}
     assert any(".plus." in name for name in tracks) and any(".minus." in name for name in tracks)
+
+
+@pytest.mark.slow
+def test_the_example_of_scans_runs_unchanged(tmp_path: Path) -> None:
+    """On made-up heads: the label is a ball of its own brightness, whose place differs from scan to scan."""
+    code, rng = blocks("python")[1], np.random.default_rng(0)
+    assert set(re.findall(r"""["']([\w.-]+\.(?:tsv|nii|nii\.gz))["']""", code)) == {"scans.tsv"}
+    lines = ["scan\tpath\tlabel"]
+    for i in range(30):
+        shape = rng.integers(26, 34, 3)
+        index = np.stack(np.meshgrid(*map(np.arange, shape), indexing="ij"), -1)
+        label = np.zeros(shape, np.uint8)
+        for value in (1, 2):
+            label[((index - rng.uniform(9, shape - 9)) ** 2).sum(-1) < 36] = value
+        image = rng.normal(100, 10, shape) + 60 * (label == 1) - 50 * (label == 2)
+        for folder, values in (("images", image.astype(np.float32)), ("labels", label)):
+            (tmp_path / folder).mkdir(exist_ok=True)
+            made = nibabel.Nifti1Image(values, np.eye(4))
+            made.set_sform(np.eye(4), 1)
+            nibabel.save(made, tmp_path / folder / f"s{i}.nii.gz")
+        lines.append(f"s{i}\timages/s{i}.nii.gz\tlabels/s{i}.nii.gz")
+    (tmp_path / "scans.tsv").write_text("\n".join(lines) + "\n")
+    told = run_example(code, tmp_path)
+    assert told.returncode == 0, told.stderr[-3_000:]
+    assert "term" in told.stdout and "f1_null" in told.stdout
+    assert (tmp_path / "run" / "report.html").stat().st_size > 10_000
+    assert any((tmp_path / "run").rglob("*_map.nii.gz"))
+
+
+def run_example(code: str, folder: Path) -> subprocess.CompletedProcess[str]:
+    (folder / "example.py").write_text(code)
+    command = [sys.executable, "-c", f"import sys; sys.path.insert(0, {str(ROOT)!r}); exec(open('example.py').read())"]
+    return subprocess.run(command, cwd=folder, capture_output=True, text=True, timeout=580)
 
 
 def test_the_run_file_parses(tmp_path: Path) -> None:

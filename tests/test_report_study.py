@@ -220,3 +220,27 @@ def test_many_layers_are_told_by_the_best_one(capsys):
     summary.print_layers(layers(detection))
     told = capsys.readouterr().out
     assert "layer" in told and "above" in told and "[" not in told
+
+
+def test_a_term_with_markup_is_printed_as_it_is_called(capsys):
+    """`[red]` is rich's for a colour: names of terms and outputs come from files."""
+    rows = [("[red]acceptor", "donor[/]"), ("other", "[bold]x")]
+    frame = pd.DataFrame(rows, columns=["output", "term"]).assign(
+        n=900, n_cells=37, prevalence=0.04, ap=[0.9, 0.3], ap_lo=np.nan, ap_hi=np.nan, auroc=0.99
+    )
+    summary.print_readout(frame)
+    shown = capsys.readouterr().out
+    assert "[red]acceptor" in shown and "donor[/]" in shown and "[bold]x" in shown
+
+
+def test_the_layer_to_show_counts_the_terms_it_does_not_find():
+    """A layer that finds one of three terms well is no better than one that finds all three half as well."""
+    from bioterp.study import _selected
+
+    def layer(found):
+        rows = [{"term": t, "f1_select": f, "f1_select_null": 0.1 if f == f else np.nan} for t, f in found]
+        return _selected(pd.DataFrame(rows))
+
+    one = layer([("a", 0.7), ("a", 0.3), ("b", np.nan), ("c", np.nan)])
+    all_three = layer([("a", 0.4), ("b", 0.4), ("c", 0.4)])
+    assert one == pytest.approx(0.2) and all_three == pytest.approx(0.3)

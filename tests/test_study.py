@@ -16,10 +16,10 @@ import pytest
 
 import bioterp as bt
 from bioterp import config, tables
-from bioterp.config import BASELINES
 from bioterp.errors import InputError, StoreError
 from bioterp.field import Field
 from bioterp.models.base import Model
+from bioterp.records import BASELINES
 from bioterp.study import Study
 from tests.conftest import write_fasta
 from tests.planted import genome, leftovers, same_tables, snapshot, tables_of, write_gff, write_run
@@ -69,7 +69,7 @@ def test_every_table_of_every_representation(whole: Path) -> None:
     for name, frame in found.items():
         pd.testing.assert_frame_equal(tables.conform(name, frame), frame)
         assert [c.name for c in tables.columns(name)] == list(frame.columns)
-    wanted = {"dictionary", *BASELINES}
+    wanted = {"dictionary", *BASELINES, "composition"}
     detection = found["detection"]
     scored = detection[detection["f1"].notna()]
     assert set(scored["representation"]) == set(found["enrichment"]["representation"]) == wanted

@@ -124,9 +124,11 @@ def test_the_demo_finds_its_genome_and_model(installed: Path, tmp_path: Path) ->
     code = """
 from pathlib import Path
 import sys
-from bioterp import check, demo, opening
-run = demo.config(Path("demo"))
-model, source = opening.open_model(run), opening.open_source(run)
+from bioterp import check, opening
+from bioterp.demo import dna
+run = dna.config(Path("demo"))
+model = opening.open_model(run)
+source = opening.open_source(run, lambda: model)
 model.check_length(run.source.window + sum(run.source.halo))
 print([model.resolve(layer) for layer in run.layers], len(source), run.source.fasta.name)
 print([line for level, line in check.findings(run) if level == "problem"])

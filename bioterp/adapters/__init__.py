@@ -16,8 +16,9 @@ from bioterp.grid import Grid
 class Item:
     """What an adapter says of one array.
 
-    record: item, sample, block, split and covariates. core: (low (n,), high (n,)) coordinates; the cells whose middle
-    lies inside become rows. masked: bool array like the array, true where there is nothing to know (N, padding).
+    record: item, sample, block, split and covariates. core: (low (n,), high (n,)), coordinates in one dimension, and in
+    more the index units of the array (an oblique box has no other); the cells whose middle lies inside become rows.
+    masked: in one dimension, a bool array like the array, true where there is nothing to know (N).
     """
 
     record: dict[str, Any]
@@ -31,6 +32,14 @@ class Source(Protocol):
     modality: str
     items: pd.DataFrame
     recipe: dict[str, Any]
+
+    @property
+    def item_cells(self) -> int: ...  # of a core, at most
+
+    @property
+    def blocks_told(self) -> str: ...
+
+    def described(self) -> dict[str, Any]: ...
 
     def __len__(self) -> int: ...
 

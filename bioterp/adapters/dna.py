@@ -42,6 +42,7 @@ class DNA:
     """
 
     modality = "dna"
+    modality_word = "sequence"
 
     def __init__(
         self,
@@ -98,6 +99,30 @@ class DNA:
 
     def __iter__(self) -> Iterator[tuple[Item, Array, Grid]]:
         return self.read(0, len(self))
+
+    @property
+    def blocks_told(self) -> str:
+        """What the blocks are, for a message."""
+        return f"{self.block:,} bp"
+
+    @property
+    def name(self) -> str:
+        """What was read, for a title."""
+        return self.path.name
+
+    def described(self) -> dict[str, Any]:
+        """What a report says of the source."""
+        return {"file": self.path.name, "sha256": self.recipe["sha256"], "block_bp": self.block}
+
+    @property
+    def cells(self) -> int:
+        """Bases of all cores."""
+        return int((self.items["end"] - self.items["start"]).sum())
+
+    @property
+    def item_cells(self) -> int:
+        """Bases of a core, at most."""
+        return self.window
 
     def read(self, lo: int, hi: int) -> Iterator[tuple[Item, Array, Grid]]:
         """Items lo:hi; windows in which every base is masked give none."""

@@ -13,7 +13,7 @@ from typing import Any
 
 from bioterp.errors import InputError, nearest
 
-NAMES = ("detection", "enrichment", "features", "readout", "layers", "comparison")
+NAMES = ("detection", "enrichment", "features", "readout", "layers", "comparison", "candidates")
 
 
 @dataclass(frozen=True)

@@ -12,11 +12,13 @@ import pandas as pd
 from bioterp.analyses.counting import BATCH, BadCode, Counts, count
 from bioterp.analyses.edges import bin_edges, sample_active
 from bioterp.analyses.parts import Part
+from bioterp.analyses.permuting import Exchange
 from bioterp.analyses.runs import plan
 from bioterp.analyses.shifts import Ring
 from bioterp.arrays import Array
 from bioterp.errors import InputError
 from bioterp.field import Field
+from bioterp.placing import Places, subjects_of
 from bioterp.rows import Rows
 from bioterp.values import Intervals
 
@@ -121,9 +123,28 @@ def part_where(rows: Rows, wanted: Array, block: Array) -> Part:
 
 def ring_of(rows: Rows, part: Part) -> Ring:
     """All cells of a part in genomic order, strands side by side, contigs one after the other."""
-    items = np.searchsorted(rows.offsets, part.spans[:, 0], side="right") - 1
+    items = _items_of(rows, part)
     start, _, step = rows.extents()
     sample: Any = pd.factorize(rows.items["sample"].iloc[items])[0]
     space = rows.space_code[items].astype(np.int64)
     cells = np.diff(rows.offsets)[items]
     return Ring.lay(sample, space, part.block, start[items], step[items], cells)
+
+
+def subjects_in(rows: Rows, part: Part) -> int:
+    """How many subjects the items of a part are of."""
+    return int(subjects_of(rows).iloc[_items_of(rows, part)].nunique())
+
+
+def exchange_of(rows: Rows, part: Part, places: Places) -> Exchange:
+    """The scans of a part and their subjects, to be permuted; the rows' id decides how."""
+    items = _items_of(rows, part)
+    scan: Any = pd.factorize(rows.items["sample"].iloc[items])[0]
+    subject: Any = pd.factorize(subjects_of(rows).iloc[items])[0]
+    lattice = places.take(items)
+    axes = lattice.shape, lattice.axis, lattice.start, lattice.step
+    return Exchange(part.offsets, scan, subject, *axes, seed=int(rows.id[:16], 16))
+
+
+def _items_of(rows: Rows, part: Part) -> Array:
+    return np.asarray(np.searchsorted(rows.offsets, part.spans[:, 0], side="right") - 1)

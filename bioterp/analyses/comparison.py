@@ -44,8 +44,9 @@ def comparison(detection: pd.DataFrame, blocks: pd.DataFrame) -> pd.DataFrame:
     """The table of comparisons: per dictionary, seed and term a row for every baseline.
 
     detection: tables of all layers, seeds and baselines in one frame; blocks: their counts, likewise. The best
-    feature of either side is the one with the largest f1_select − f1_select_null over all its layers. A baseline
-    of several seeds is met at the seed of the dictionary, or at its first where it has no such seed.
+    feature of either side is the one with the largest f1_select − f1_select_null over all its layers; where layers lie
+    on lattices of their own, the baseline's is taken from those on the dictionary's. A baseline of several seeds is
+    met at the seed of the dictionary, or at its first where it has no such seed.
 
     Without an interval (`result` none): the baseline was not scored, the two were scored on different parts or
     cells, or too few blocks hold the term; `note` says which. Raises InputError when columns are missing.
@@ -63,26 +64,30 @@ def comparison(detection: pd.DataFrame, blocks: pd.DataFrame) -> pd.DataFrame:
     for _, group in mine.groupby(["dictionary", "seed"], sort=False, dropna=False):
         for _, own in group.iterrows():
             for kind in kinds:
-                said, other = _rival(theirs[kind], int(own["seed"]), str(own["term"]))
+                said, other = _rival(theirs[kind], own)
                 rows.append(_row(own, kind, other, said, counts))
     declared = [column.name for column in tables.columns("comparison")]
     return tables.conform("comparison", pd.DataFrame(rows, columns=declared))
 
 
 def _by_seed(table: pd.DataFrame) -> dict[int, pd.DataFrame]:
-    """A baseline's best feature per term, for each of its seeds."""
-    best = best_of(table, ["seed", "term"])
+    """A baseline's best feature per term and layer, for each of its seeds."""
+    best = best_of(table, ["seed", "term", "layer"])
     return {int(seed): group for seed, group in best.groupby("seed", sort=False)}
 
 
-def _rival(seeds: dict[int, pd.DataFrame], seed: int, term: str) -> tuple[str, pd.Series | None]:
-    """What is to be said of the seed that was met, and the baseline's line for the term."""
+def _rival(seeds: dict[int, pd.DataFrame], own: pd.Series) -> tuple[str, pd.Series | None]:
+    """What is to be said of the seed that was met, and the baseline's line for the dictionary's line `own`."""
     if not seeds:
         return "", None
+    seed = int(own["seed"])
     met = seed if seed in seeds else next(iter(seeds))
     said = f"baseline of seed {met}" if len(seeds) > 1 and met != seed else ""
-    found = seeds[met][seeds[met]["term"] == term]
-    return said, found.iloc[0] if len(found) else None
+    found = seeds[met][seeds[met]["term"] == own["term"]]
+    # Another lattice has other cells: as many positives among as many is the mark of the same ones.
+    same = found[(found["n_cells"] == own["n_cells"]) & np.isclose(found["prevalence"], own["prevalence"])]
+    best = best_of(same if len(same) else found, ["term"])
+    return said, best.iloc[0] if len(best) else None
 
 
 def _key(line: pd.Series) -> tuple[Any, ...]:

@@ -146,7 +146,7 @@ def pooled(tables: Sequence[Table], blocks: int) -> Table:
 
 
 def chance(scored: Sequence[Scored]) -> tuple[float, float]:
-    """F1 and instance recall of the pooled counts by chance, when each fold is shifted within itself.
+    """F1 and instance recall of the pooled counts by chance, when each fold is shifted, or permuted, within itself.
 
     F1's is the ratio of the means of its two halves: its exact mean where no cell is unknown.
     """
@@ -163,6 +163,7 @@ def combined(scored: Sequence[Scored]) -> float:
     below t on average, so that at least r do with a probability of at most K·t/r (Rüger 1978; Vovk & Wang 2020).
     """
     p = np.sort([each.null.p for each in scored if each.null is not None and each.table.positives.any()])
+    p = p[np.isfinite(p)]
     if not len(p):
         return np.nan
     most = len(p) // 2 + 1

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any
 
 import numpy as np
@@ -11,19 +12,31 @@ import pandas as pd
 
 from bioterp import tables
 from bioterp.analyses import crossfit, scoring
-from bioterp.analyses.alignment import changes, count_codes, guarded, part_where, ring_of, sides_of
+from bioterp.analyses.alignment import (
+    changes,
+    count_codes,
+    exchange_of,
+    guarded,
+    part_where,
+    ring_of,
+    sides_of,
+    subjects_in,
+)
 from bioterp.analyses.choosing import Chosen, choose, test_of
 from bioterp.analyses.counting import Counts
 from bioterp.analyses.heldout import Figures, Pairs, Scored, score
 from bioterp.analyses.parts import Part, Table
+from bioterp.analyses.permuting import LEAST, MOST, Exchange
 from bioterp.analyses.shifts import Ring
 from bioterp.arrays import Array
 from bioterp.errors import InputError
 from bioterp.field import Field
+from bioterp.placing import Places, places_of
 from bioterp.tables import NO_FEATURE
 from bioterp.values import Intervals
 
 TEST, CROSS = "test", "cross-fitted"
+NULLS = {"shift": 1, "permutation": 3}  # the axes that rows must have for each
 RESULT = [c.name for c in (*tables.FEATURE, *tables.TERM, *tables.DETECTION, *tables.NOTE)]
 RESULT = [name for name in RESULT if name not in ("q", "q_by", "n_tests")]
 _COUNTS = ["tp", "fp", "positives", "known"]
@@ -45,8 +58,8 @@ class Options:
     def __post_init__(self) -> None:
         if self.objective not in ("f1", "excess"):
             raise InputError(f"objective is 'f1' or 'excess'; got {self.objective!r}")
-        if self.null not in ("shift", None):
-            raise InputError(f"null is 'shift' or None; got {self.null!r}")
+        if self.null not in (*NULLS, None):
+            raise InputError(f"null is 'auto', 'shift', 'permutation' or None; got {self.null!r}")
         if self.per_term < 0 or self.min_instances < 1:
             raise InputError(
                 f"per_term must be ≥ 0 and min_instances ≥ 1; got {self.per_term} and {self.min_instances}"
@@ -106,37 +119,63 @@ class Detecting:
         found: list[list[Any]] = []
         blocks: list[tuple[Any, ...]] = []
         scored: list[dict[int, Scored]] = [{} for _ in self.choices]
-        shifts = {}
+        shifts, why = dict[int, int](), dict[int, str]()
         for fold in np.flatnonzero(counts.n_rows).tolist():
             own = crossfit.pairs_in(self.choices, fold)
             if fold != test and not len(own):
                 continue
             part = part_where(self.codes.rows, self.group == fold, self.code)
-            ring = ring_of(self.codes.rows, part) if self.options.null and self.codes.rows.ndim == 1 else None
-            shifts[fold] = ring.size if ring else 0
+            moves, why[fold] = self._moves(part, "test" if fold == test else "a fold")
+            shifts[fold] = 0 if moves is None else moves.size
             ahead = len(chosen.feature) if fold == test else 0
             pairs = _both(chosen, own) if ahead else own
             curves: dict[int, tuple[Array, Array]] = {}
-            for s, each in self._score(part, ring, pairs, fold):
+            for s, each in self._score(part, moves, pairs, fold):
                 if s >= ahead:
                     scored[s - ahead][fold] = each
                     continue
-                found.append(self._test_row(s, each, curves, shifts[test]))
+                found.append(self._test_row(s, each, curves, shifts[test], why[test]))
                 if s in best:
                     blocks += self._blocks(int(chosen.feature[s]), int(chosen.term[s]), each.table, TEST)
         for choices, by_fold in zip(self.choices, scored, strict=True):
             table = crossfit.pooled([each.table for each in by_fold.values()], len(self.names))
-            found.append(self._cross_row(choices, by_fold, table, sum(shifts.values())))
+            told = "" if any(shifts.values()) else next(iter(why.values()))
+            found.append(self._cross_row(choices, by_fold, table, sum(shifts.values()), told))
             if len(choices.made):
                 blocks += self._blocks(choices.favourite(), choices.term, table, CROSS)
         empty = chosen.left_out + self.left_out
-        found += [self._row({"feature": f, "term": t}, TEST, shifts[test], note) for f, t, note in empty]
+        found += [self._row({"feature": f, "term": t}, TEST, shifts[test], note, why[test]) for f, t, note in empty]
         return found, blocks, shifts[test]
 
-    def _score(self, part: Part, ring: Ring | None, pairs: Pairs, fold: int) -> Iterator[tuple[int, Scored]]:
+    def _moves(self, part: Part, where: str) -> tuple[Ring | Exchange | None, str]:
+        """What the null of a part is made of, and what is to be said of it: without one, why there is no p."""
+        null, rows = self.options.null, self.codes.rows
+        if null is None:
+            return None, ""
+        if rows.ndim != NULLS[null]:
+            axes = "one" if null == "shift" else "three"
+            return None, f"no p: the {null} null needs {axes}-dimensional rows"
+        if null == "shift":
+            return ring_of(rows, part), ""
+        subjects = subjects_in(rows, part)
+        if subjects < LEAST:
+            few = "one subject" if subjects == 1 else f"{subjects} subjects"
+            return None, f"no p: {few} in {where}, at least {LEAST} needed"
+        exchange = exchange_of(rows, part, self._places)
+        said = [f"the null permutes {MOST} of the {subjects} subjects in {where}"] if exchange.partial else []
+        said += [] if exchange.aligned else ["p is approximate: the cells of these scans differ in size"]
+        return exchange, "; ".join(said)
+
+    @cached_property
+    def _places(self) -> Places:
+        return places_of(self.codes.rows)
+
+    def _score(
+        self, part: Part, moves: Ring | Exchange | None, pairs: Pairs, fold: int
+    ) -> Iterator[tuple[int, Scored]]:
         with guarded(self.codes):
             read, total = self.codes.read, self.counts.total[fold]
-            yield from score(read, self.labels, part, ring, pairs, total, self.threads)
+            yield from score(read, self.labels, part, moves, pairs, total, self.threads)
 
     def _best(self) -> set[int]:
         """Per term the chosen pair that is furthest above chance where it was chosen."""
@@ -144,7 +183,9 @@ class Detecting:
         own = (np.flatnonzero(self.chosen.term == t) for t in np.unique(self.chosen.term))
         return {int(pairs[above[pairs].argmax()]) for pairs in own}
 
-    def _test_row(self, s: int, each: Scored, curves: dict[int, tuple[Array, Array]], shifts: int) -> list[Any]:
+    def _test_row(
+        self, s: int, each: Scored, curves: dict[int, tuple[Array, Array]], shifts: int, why: str
+    ) -> list[Any]:
         chosen, f, t = self.chosen, int(self.chosen.feature[s]), int(self.chosen.term[s])
         if t not in curves:
             pair = scoring.of_term(self.counts, test_of(self.counts), t)
@@ -166,10 +207,12 @@ class Detecting:
             "p": null.p if null else np.nan,
         }
         notes = [chosen.notes.get(f, ""), *figures.notes(each.table, "test")]
-        notes += ["never above the threshold on test"] * (not each.fired)
+        notes += ["never above the threshold on test"] * (not each.fired) + [why]
         return self._row(told, TEST, shifts, *notes)
 
-    def _cross_row(self, choices: crossfit.Choices, by_fold: dict[int, Scored], table: Table, shifts: int) -> list[Any]:
+    def _cross_row(
+        self, choices: crossfit.Choices, by_fold: dict[int, Scored], table: Table, shifts: int, why: str
+    ) -> list[Any]:
         t, folds = choices.term, sorted(by_fold)
         if not len(choices.made):
             note = f"no feature is above chance on the other folds, for any of {len(folds)} folds"
@@ -188,7 +231,8 @@ class Detecting:
             "instance_recall_null": recall_null,
             "p": crossfit.combined(of_folds),
         }
-        return self._row(told, CROSS, shifts, crossfit.told(choices, folds, few), *figures.notes(table, "scored"))
+        notes = [crossfit.told(choices, folds, few), *figures.notes(table, "scored"), why]
+        return self._row(told, CROSS, shifts, *notes)
 
     def _row(self, told: dict[str, Any], split: str, shifts: int, *notes: str) -> list[Any]:
         """A row of what is told; where nothing was scored, with how much there would have been to score."""

@@ -12,7 +12,7 @@ import scipy.stats
 from bioterp import tables
 from bioterp.analyses import Analysis
 from bioterp.analyses.alignment import checked_labels
-from bioterp.analyses.detecting import BLOCK, RESULT, Detecting, Options
+from bioterp.analyses.detecting import BLOCK, NULLS, RESULT, Detecting, Options
 from bioterp.field import Field
 
 ABOUT = Analysis(
@@ -24,11 +24,16 @@ ABOUT = Analysis(
         "Thresholds are bin edges, so AUROC and AP are those of the binned code. A cross-fitted row is the score of "
         "choosing by labels, not of one feature: folds may choose different ones. The dictionary and the bin edges "
         "were fitted, without labels, on train rows that such a row is scored on. Its interval holds for the choices "
-        "made, without what varies them; its p asks most folds to agree, and is a cautious one."
+        "made, without what varies them; its p asks most folds to agree, and is a cautious one. Of scans, p asks "
+        "whether a feature follows the anatomy of this subject rather than the place where such anatomy usually is: "
+        "labels of another subject are laid on the scan, both centred, neither turned nor scaled. A feature that only "
+        "knows the place has an f1_null near its F1; one that fires more in larger heads follows the subject, by size "
+        "alone. Subjects must be exchangeable: of two sites in one part, what tells them apart can pass for anatomy."
     ),
     reference=(
         "InterPLM (Simon & Zou 2025) for F1 of cells beside recall of domains; circular shifts as in the block-aware "
-        "tests of genome annotations (Bickel et al. 2010, GSC); Benjamini & Hochberg 1995, Benjamini & Yekutieli 2001; "
+        "tests of genome annotations (Bickel et al. 2010, GSC); permutations of subjects, the identity "
+        "counted: Pitman 1937, Phipson & Smyth 2010; Benjamini & Hochberg 1995, Benjamini & Yekutieli 2001; "
         "cross-fitting: Stone 1974, Chernozhukov et al. 2018; p of several folds: Rüger 1978, Vovk & Wang 2020"
     ),
 )
@@ -51,7 +56,7 @@ def detection(
     min_test: int = 20,
     folds: int | None = 5,
     objective: str = "excess",
-    null: str | None = "shift",
+    null: str | None = "auto",
     threads: int = 2,
 ) -> pd.DataFrame:
     """The detection table: one row per chosen (feature, term) pair, best first.
@@ -66,9 +71,11 @@ def detection(
     folds, of which test is one, every block is scored by the feature and threshold that are best on the other folds.
     Such a row has split 'cross-fitted'; its counts are of all blocks; `feature` is the one most folds chose, at the
     median of its thresholds; f1_select is the mean over folds of F1 on the others; z, auroc and ap are null; p is
-    combined from the folds' own shift nulls. folds=None (or 0) scores those terms on test like the others.
+    combined from the folds' own nulls. folds=None (or 0) scores those terms on test like the others.
 
-    null='shift' needs one-dimensional rows; None leaves z, p and q null and f1_null at its closed form.
+    null='auto' is 'shift' for sequences and 'permutation' for scans: 999 permutations of the subjects of test (all of
+    them when they are no more), the labels of one laid on the scan of another (`permuting`); of fewer than 5 subjects
+    there is no p. None leaves z, p and q null and f1_null at its closed form.
     Terms with fewer than `min_instances` instances on either side (cross-fitted: twice as many in all, in two folds
     or more), dead features and the like are rows with a `note`. attrs tell n_tests, n_shifts (of test) and the
     options. Raises InputError for labels that are numbers, codes that are NaN, infinite or negative, and splits
@@ -98,7 +105,7 @@ def detect(
     min_test: int = 20,
     folds: int | None = 5,
     objective: str = "excess",
-    null: str | None = "shift",
+    null: str | None = "auto",
     threads: int = 2,
 ) -> Detected:
     """`detection`, with the counts by block that intervals of differences between representations are made of.
@@ -106,15 +113,14 @@ def detect(
     blocks: for the pair of each term with the largest f1_select − f1_select_null, one line per block of the scored
     part that holds known cells; the lines of a pair add up to its row.
     """
+    if null == "auto":
+        null = "permutation" if codes.rows.ndim == NULLS["permutation"] else "shift"
     options = Options(per_term, per_feature, min_instances, min_test, folds or 0, objective, null)
     rows, blocks, shifts = Detecting(codes, checked_labels(codes, truth), options, threads).rows()
     names = truth.columns["name"].astype(str).tolist()
     about = tables.subject(codes.about)
     frame = pd.DataFrame(rows, columns=RESULT)
     frame["term"] = [names[t] if t >= 0 else None for t in frame["term"]]
-    if null and codes.rows.ndim != 1:
-        why = "no p: the shift null needs one-dimensional rows"
-        frame["note"] = [f"{n}; {why}" if n else why for n in frame["note"]]
     _adjust(frame)
     # Ranked by what they were chosen by: the order must not be a second choice, made on test.
     frame["sort"] = (frame["f1_select"] - frame["f1_select_null"]).fillna(-np.inf)

@@ -1,4 +1,4 @@
-"""Chosen pairs on rows they were not chosen on: counts by block and the shift null (kernel; sees arrays only)."""
+"""Chosen pairs on rows they were not chosen on: counts by block and the null (kernel; sees arrays only)."""
 
 from __future__ import annotations
 
@@ -13,7 +13,9 @@ import numpy as np
 from bioterp.analyses import scoring
 from bioterp.analyses.counting import Read
 from bioterp.analyses.jackknife import Spread, jackknife
+from bioterp.analyses.meeting import Meeting
 from bioterp.analyses.parts import Part, Table, Tabulator, Term, active_rows, term_on
+from bioterp.analyses.permuting import Exchange
 from bioterp.analyses.shifts import Null, Ring, Side, f1_null, recall_null
 from bioterp.arrays import Array
 from bioterp.tables import NO_FEATURE
@@ -40,9 +42,9 @@ class Pairs:
 class Scored:
     """One pair on one part.
 
-    table: counts by block; null: of F1 under all shifts, None without a ring; expected: the means over shifts of
-    TP and of active + positives, F1's two halves; recall_null: mean instance recall over shifts; fired: whether any
-    cell is active.
+    table: counts by block; null: of F1 under all shifts or permutations, None where there are none; expected: the means
+    over them of TP and of active + positives, F1's two halves; recall_null: mean instance recall over them; fired:
+    whether any cell is active.
     """
 
     table: Table
@@ -53,10 +55,11 @@ class Scored:
 
 
 def score(
-    read: Read, labels: Intervals, part: Part, ring: Ring | None, pairs: Pairs, total: Array, threads: int
+    read: Read, labels: Intervals, part: Part, moves: Ring | Exchange | None, pairs: Pairs, total: Array, threads: int
 ) -> Iterator[tuple[int, Scored]]:
     """(s, how pair s does) on the rows of a part, in one pass; term by term, in no order of s.
 
+    moves: what the null is made of, the shifts of a ring or the exchange of subjects;
     total (m, B) counts the part's cells by feature and bin: memory is set aside by it.
     """
     feature, which = np.unique(pairs.feature, return_inverse=True)
@@ -73,7 +76,12 @@ def score(
             ready = np.isin(pairs.feature, list(held))
             for t in np.unique(pairs.term[ready]):
                 own = np.flatnonzero(ready & (pairs.term == t)).tolist()
-                bench = _Bench(part, term_on(part, labels, int(t)), of_rows, ring)
+                term = term_on(part, labels, int(t))
+                bench: _Bench | _Swaps
+                if isinstance(moves, Exchange):
+                    bench = _Swaps(part, term, of_rows, moves)
+                else:
+                    bench = _Bench(part, term, of_rows, moves)
                 yield from zip(own, pool.map(partial(bench.score, pairs, held), own), strict=True)
 
 
@@ -90,8 +98,7 @@ class _Bench:
             self.runs = (ring.strand[term.start].astype(np.int64), *ends)
 
     def score(self, pairs: Pairs, held: Held, s: int) -> Scored:
-        active, value = held[int(pairs.feature[s])]
-        active = active[value > np.float32(pairs.threshold[s])]
+        active = _active(pairs, held, s)
         table = self.tabulator.table(active)
         if self.ring is None:
             positives, fired = int(table.positives.sum()), int(table.tp.sum() + table.fp.sum())
@@ -104,6 +111,27 @@ class _Bench:
         expected = tp, side.total + self.positive.total - hidden
         by_chance = recall_null(side, *self.runs, self.term.first)
         return Scored(table, null, expected, by_chance, len(active) > 0)
+
+
+class _Swaps:
+    """One term on one part of scans."""
+
+    def __init__(self, part: Part, term: Term, of_rows: Array, exchange: Exchange):
+        self.tabulator, self.meeting = Tabulator(part, term, of_rows), Meeting(exchange, term)
+
+    def score(self, pairs: Pairs, held: Held, s: int) -> Scored:
+        active = _active(pairs, held, s)
+        table = self.tabulator.table(active)
+        tp, below = int(table.tp.sum()), int((table.tp + table.fp + table.positives).sum())
+        f1 = float(scoring.ratio(2 * tp, below))
+        null, by_chance = self.meeting.null(self.meeting.count(active), f1)
+        return Scored(table, null, (null.mean * below / 2, float(below)), by_chance, len(active) > 0)
+
+
+def _active(pairs: Pairs, held: Held, s: int) -> Array:
+    """The rows where the feature of pair s is above its threshold."""
+    active, value = held[int(pairs.feature[s])]
+    return active[value > np.float32(pairs.threshold[s])]
 
 
 @dataclass(frozen=True)

@@ -3,9 +3,13 @@
     truth = label(acts.rows, "ecoli.gff.gz")                           every type and derived term, both strands
     truth = label(acts.rows, "x.vcf.gz", by="CLNSIG")                  a term per ClinVar significance
     truth = label(acts.rows, "x.gff3.gz", terms=["donor", "acceptor"], within=spans("x.gff3.gz"))
+    truth = label(acts.rows, "scans.tsv", names={1: "anterior", 2: "posterior"})    masks, column `label` of the sheet
+    truth = label(acts.rows, {"scan-1": "grey.nii.gz"}, density=True)  a map, as numbers
+    truth = label(acts.rows, "people.tsv", columns=["sex", "site"])    what a sheet says of the items
 
 A term is positive, negative or unknown on each row; unknown is never negative. docs: `terms.py` lists the
-derived terms, `paint.py` says when a cell is positive, `coding.py` what `CDS` means in each format.
+derived terms, `paint.py` says when a cell is positive, `coding.py` what `CDS` means in each format; of scans
+`masks.py` says when a cell is positive and `label_tables.py` which tables of names are read.
 """
 
 from __future__ import annotations
@@ -21,7 +25,7 @@ from bioterp.rows import Rows
 
 __all__ = ["agreement", "call_genes", "join", "label", "spans"]
 
-Source: TypeAlias = str | Path | pd.DataFrame | Mapping[str, str]
+Source: TypeAlias = str | Path | pd.DataFrame | Mapping[str, Any]
 
 
 def label(
@@ -41,14 +45,29 @@ def label(
     sequence: str | Path | Mapping[str, str] | None = None,
     code: int | None = None,
     name: str | None = None,
+    column: str | None = None,
+    names: str | Path | Mapping[Any, str] | None = None,
+    density: bool = False,
+    threshold: float | None = None,
+    unknown: Sequence[int] = (),
+    outside: str = "unknown",
+    min_voxels: int = 1,
+    connectivity: int = 26,
+    made_by: str = "person",
+    columns: Sequence[str] | None = None,
+    categorical: Sequence[str] = (),
+    key: str | None = None,
 ) -> Field:
     """Annotation on rows, as a label Field.
 
+    Three kinds of labels, each with keywords of its own (others are refused): annotations of sequences (`types` to
+    `code`), label volumes of scans (`column` to `made_by`), and columns of a sheet (`columns`, `categorical`, `key`).
+
     Parameters
     ----------
-    rows: one-dimensional rows whose spaces are contigs in bp. Label all rows of a study at once: which
-        columns there are follows from the records on the rows' contigs.
-    source: a GFF3, GTF, BED3 to BED12, GenBank, VCF, BCF or bigWig file (plain or .gz, known by ending or
+    rows: rows along contigs in bp, three-dimensional rows of scans in mm, or (with columns of a sheet) any. Label all
+        rows of a study at once: which columns there are follows from the records on the rows' contigs or scans.
+    source: of sequences a GFF3, GTF, BED3 to BED12, GenBank, VCF, BCF or bigWig file (plain or .gz, known by ending or
         content); {'+': file, '-': file} for a pair of bigWigs; the table of `call_genes`, or a DataFrame
         with contig, start, end (0-based half-open) and if it has them strand, type, id, parent, phase ….
     terms: the columns wanted, raw or derived; default all there are.
@@ -68,31 +87,56 @@ def label(
     contigs: {name in the sequence: name in the annotation} where they differ.
     sequence, code: FASTA file or {contig: bases} to check codons (and REF of a VCF) with, and the NCBI genetic code
         of CDS without `transl_table` (1; 4 for Mycoplasma). Start and stop codons that are none are then left out.
-    name: what the source is called in `columns`; the term of a file without types (BED, VCF, bigWig).
+    name: what the source is called in `columns`; the term of a file without types (BED, VCF, bigWig, a map).
+    column: the sheet's column of label files; default 'label'.
+    names: what values mean: a label table (FreeSurfer LUT, ITK-SNAP, TSV/CSV, JSON, `class_map.py#total`) or
+        {1: 'anterior'}; else the table inside the file, else label_1 …. Values of one name are one term.
+    density, threshold: the files are maps: density=True gives means over cells, threshold=0.5 the term `name` where
+        voxels have at least that; also what a fractional DICOM SEG is taken with.
+    unknown: values of voxels about which nothing is known; negative values always are.
+    outside: 'unknown', or 'negative' where masks are cropped to what they show (DICOM SEG without empty frames).
+    min_voxels, connectivity: components of fewer voxels are unknown, not instances; 6, 18 or 26 neighbours.
+    made_by: 'person', or 'model' where labels are another model's output: then scores say agreement, not truth.
+    columns, categorical, key: of a sheet the columns wanted, columns of numbers that are codes, that of sample names.
 
     Returns
     -------
     Field of kind 'label' on `rows`. `columns`: name, strand ('sense', 'antisense', 'both'), source,
-    n_instances. Values: `Intervals`, or for bigWig dense numbers with NaN for unknown.
-    `about['warnings']`: contigs on one side only, lengths that differ, codons or REF alleles that look wrong.
+    n_instances (of scans also made_by). Values: `Intervals`, or for bigWig, maps and measures dense numbers with NaN
+    for unknown. `about['warnings']`: contigs on one side only, lengths that differ, codons or REF alleles that look
+    wrong; scans without a label or with one that lies elsewhere, components smaller than a cell.
 
     Raises
     ------
     InputError: a file that is absent, damaged or malformed (with its line), of another assembly (features
-        past a contig's end) or with other contig names (the likely fix is named), a type or term not there.
+        past a contig's end) or with other contig names (the likely fix is named), a type or term not there; values
+        that are no whole numbers, no scan with a label, a keyword of another kind of labels.
     """
-    from bioterp.annotations import codes, labelling, reading
-    from bioterp.annotations import contigs as names
+    given = {name: value for name, value in locals().items() if name not in ("rows", "source")}
+    from bioterp.annotations import codes, labelling, options, reading
+    from bioterp.annotations import contigs as spelling
     from bioterp.annotations.terms import terms_of
 
+    sheet = columns is not None or rows.ndim == 0
+    options.refuse(given, label.__kwdefaults__ or {}, rows.ndim, sheet)
+    if sheet:
+        from bioterp.annotations.records import label_records
+
+        return label_records(rows, source, columns=columns, categorical=categorical, key=key, name=name)
+    if rows.ndim == 3:
+        return labelling.label_scans(
+            rows, source, density=density, column=column or "label", names=names, terms=terms, threshold=threshold,
+            unknown=unknown, outside=outside, min_voxels=min_voxels, connectivity=connectivity,
+            made_by=made_by, name=name,
+        )  # fmt: skip
     tracks = reading.signals(source)
     if tracks:
         from bioterp.annotations.signals import label_signal
 
         return label_signal(rows, tracks, contigs=contigs, name=name)
     keep = {space.name for space in rows.spaces} | {str(v) for v in (contigs or {}).values()}
-    features = names.rename(reading.read(source, keep=keep, name=name, by=by), contigs)
-    known, absent, warnings = names.match(features, rows.spaces)
+    features = spelling.rename(reading.read(source, keep=keep, name=name, by=by), contigs)
+    known, absent, warnings = spelling.match(features, rows.spaces)
     bases = codes.read_sequence(sequence) if sequence is not None else None
     if bases is not None and features.kind == "vcf":
         from bioterp.annotations.variants import check_reference

@@ -64,6 +64,19 @@ def label_intervals(
     return Field(rows, values, frame, "label", about or {})
 
 
+def label_scans(
+    rows: Rows, source: Any, *, density: bool, column: str, made_by: str, name: str | None, **options: Any
+) -> Field:
+    """Label volumes, or maps as numbers, on three-dimensional rows."""
+    if density and options["threshold"] is None:
+        from bioterp.annotations.densities import label_density
+
+        return label_density(rows, source, column=column, name=name, made_by=made_by)
+    from bioterp.annotations.masks import label_masks
+
+    return label_masks(rows, source, column=column, name=name, made_by=made_by, **options)
+
+
 def _clip_linear(table: pd.DataFrame, contigs: Mapping[str, Contig]) -> pd.DataFrame:
     """Derived windows cut at the ends of linear contigs."""
     line = {name: c.length for name, c in contigs.items() if not c.circular}
@@ -155,6 +168,8 @@ def join_fields(fields: Sequence[Field]) -> Field:
         seen.update(frame["name"])
         frames.append(frame)
     columns = pd.concat(frames, ignore_index=True)
+    if "made_by" in columns:
+        columns["made_by"] = columns["made_by"].fillna("")
     about = {
         "source": ", ".join(str(f.about.get("source", "")) for f in fields),
         "warnings": [w for f in fields for w in f.about.get("warnings", [])],

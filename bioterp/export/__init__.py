@@ -1,9 +1,9 @@
 """Results in the formats other tools open: `export`.
 
 A track format (bigWig, bedGraph, BED) gives one file per feature, and per strand where the format has no
-strand of its own; `h5ad` gives one AnnData of blocks or regions × features; `tsv` and `parquet` write
-tables. Rows are streamed in batches, so memory does not grow with the genome. Every file is written
-beside its name and moved, and no name leaves the folder asked for.
+strand of its own; `nifti` gives one map per feature and scan; `h5ad` gives one AnnData of blocks, regions, scans
+or cells × features; `tsv` and `parquet` write tables. Rows are streamed in batches, so memory does not grow with
+the genome. Every file is written beside its name and moved, and no name leaves the folder asked for.
 """
 
 from __future__ import annotations
@@ -24,7 +24,8 @@ FORMATS = {
     "bigwig": "signal per feature and strand (.plus.bw, .minus.bw): a value per base, gaps where there is no row",
     "bedgraph": "the same as text (.plus.bedgraph, .minus.bedgraph)",
     "bed": "BED9 per feature: stretches above the threshold, score 0-1000, strand, colour",
-    "h5ad": "AnnData: blocks or BED regions × features, mean activation; layers max and fraction_active",
+    "nifti": "map per feature and scan on the scan's own grid (maps/sub-…/…_desc-L4F123_map.nii.gz), each with a JSON",
+    "h5ad": "AnnData: blocks, BED regions or scans × features, mean activation; layers max and fraction_active",
     "tsv": "a table as tab-separated text",
     "parquet": "a table as Parquet",
 }
@@ -41,6 +42,8 @@ def export(
     table: pd.DataFrame | None = None,
     threshold: float | Sequence[float] | dict[int, float] | None = None,
     regions: str | Path | pd.DataFrame | None = None,
+    scans: Sequence[str] | str | None = None,
+    observations: str | None = None,
 ) -> list[Path]:
     """Write a field, or a table, in one of `FORMATS` and return the files written.
 
@@ -50,12 +53,15 @@ def export(
     features: feature ids (0-based columns) or column names; repeats are dropped, and so is a
         table's -1, "no feature is meant". None = all.
     out: the folder to write into (a file name ending in the format's suffix for h5ad and tables).
-    table: for 'bed', where thresholds per feature come from (`detection`: that of the feature's best
-        term); for 'h5ad', annotations of the features: one line per feature, or a detection table, of
-        which each feature's best term is kept.
-    threshold: for 'bed', in raw code units: one number, one per feature, or {feature: number}; beats
+    table: for 'bed' and 'nifti', where thresholds per feature come from (`detection`: that of the feature's best
+        term; a map is not cut at it, its JSON tells it); for 'h5ad', annotations of the features: one line per
+        feature, or a detection table, of which each feature's best term is kept.
+    threshold: for 'bed' and 'nifti', in raw code units: one number, one per feature, or {feature: number}; beats
         `table`. A cell counts when its value is greater (as in detection); default 0.
     regions: for 'h5ad', a BED (file or contig/start/end DataFrame) whose lines become observations.
+    scans: for 'nifti', scan ids, or 'all'; None = up to 10 of the test split, evenly spaced.
+    observations: for 'h5ad', 'blocks', 'scans' or 'cells'; None = blocks of a sequence, scans of volumes, and the
+        cells (with their place in mm) of a single scan.
 
     Raises
     ------
@@ -75,9 +81,13 @@ def export(
         from bioterp.export.matrix import write_h5ad
 
         file = target if target.suffix == ".h5ad" else target / f"{field.kind}s.h5ad"
-        return [write_h5ad(field, columns, file, table=table, regions=regions)]
+        return [write_h5ad(field, columns, file, table=table, regions=regions, observations=observations)]
     if len(columns) > MOST_TRACKS and features is None:
         raise InputError(f"{len(columns)} tracks would be written; say which features, e.g. the best of detection")
+    if format == "nifti":
+        from bioterp.export.maps import write_maps
+
+        return write_maps(field, columns, target, table=table, threshold=threshold, scans=scans)
     if format == "bed":
         from bioterp.export.bed import cuts_of, write_bed
 
@@ -124,7 +134,7 @@ def safe(name: str) -> str:
 def _write_table(frame: Any, target: Path, format: str) -> Path:
     if not isinstance(frame, pd.DataFrame):
         raise InputError(
-            f"the format {format!r} takes a table; a Field can be written as bigwig, bedgraph, bed or h5ad"
+            f"the format {format!r} takes a table; a Field can be written as bigwig, bedgraph, bed, nifti or h5ad"
         )
     from bioterp import tables
 

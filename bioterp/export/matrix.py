@@ -1,4 +1,4 @@
-"""AnnData of blocks or regions × features, for scanpy and friends."""
+"""AnnData of blocks, regions, scans or cells × features, for scanpy and friends."""
 
 from __future__ import annotations
 
@@ -23,6 +23,8 @@ from bioterp.store import provenance, writing_file
 from bioterp.values import Intervals
 
 BATCH = 32_768
+OBSERVATIONS = ("blocks", "scans", "cells")
+MOST_CELLS = 200_000  # more cells than this become observations only when asked for
 
 
 @dataclass(frozen=True)
@@ -41,25 +43,38 @@ def write_h5ad(
     *,
     table: pd.DataFrame | None = None,
     regions: str | Path | pd.DataFrame | None = None,
+    observations: str | None = None,
 ) -> Path:
     """X = mean activation (cells weighed by bp or mm³); layers `max` and `fraction_active`; uns['bioterp'] says how."""
     import anndata
 
-    if regions is None:
-        obs, index = blocks(field.rows)
-    else:
-        obs = read_regions(regions)
-        index = obs
-    mean, top, active = _summarise(field, columns, len(obs), index)
+    kind = kind_of_observations(field.rows, observations, regions is not None)
     var = _var(field, columns, table)
+    if kind == "cells":
+        from bioterp.export.cells import of_cells
+
+        data, told = of_cells(field, columns, var)
+        return _write(field, data, told, kind, file)
+    index: Any
+    if regions is not None:
+        index = obs = read_regions(regions)
+    else:
+        obs, index = groups(field.rows, "sample" if kind == "scans" else "block", kind.removesuffix("s"))
+    mean, top, active = _summarise(field, columns, len(obs), index)
     data = anndata.AnnData(scipy.sparse.csr_matrix(mean), obs=obs, var=var)
     data.layers["max"] = scipy.sparse.csr_matrix(top)
     data.layers["fraction_active"] = scipy.sparse.csr_matrix(active)
-    data.uns["bioterp"] = {
+    told = {
         "X": "mean activation of the cells of an observation, weighed by their size",
         "max": "largest activation of the observation's cells",
         "fraction_active": "share of the observation, by size, with activation above 0",
-        "observations": "blocks" if regions is None else "regions",
+    }
+    return _write(field, data, told, kind, file)
+
+
+def _write(field: Field, data: Any, told: dict[str, str], kind: str, file: Path) -> Path:
+    data.uns["bioterp"] = told | {
+        "observations": kind,
         "rows": field.rows.id,
         "kind": field.kind,
         "about": json.dumps(field.about, default=str),
@@ -70,20 +85,33 @@ def write_h5ad(
     return file
 
 
-def blocks(rows: Rows) -> tuple[pd.DataFrame, Array]:
-    """obs, one line per block in order of appearance, and (items,) the block number of each item."""
-    number, names = pd.factorize(rows.items["block"].astype(str))
+def kind_of_observations(rows: Rows, asked: str | None, regions: bool) -> str:
+    """'regions', 'blocks', 'scans' or 'cells': what was asked for, or what fits these rows."""
+    if asked is not None and (asked not in OBSERVATIONS or regions):
+        also = "; regions are observations already" if regions else ""
+        raise InputError(f"the observations of an h5ad are {', '.join(OBSERVATIONS)}; got {asked!r}{also}")
+    if regions or asked:
+        return asked or "regions"
+    if rows.ndim != 3:
+        return "blocks"
+    single = rows.items["sample"].nunique() == 1 and len(rows) <= MOST_CELLS
+    return "cells" if single else "scans"
+
+
+def groups(rows: Rows, key: str, name_of_key: str) -> tuple[pd.DataFrame, Array]:
+    """obs, one line per value of a column in order of appearance, and (items,) the line of each item."""
+    number, names = pd.factorize(rows.items[key].astype(str))
     items = rows.items.assign(n_cells=np.diff(rows.offsets))
     if rows.ndim == 1:
         start, end, _ = rows.extents()
         contig = np.array([space.name for space in rows.spaces], object)[rows.space_code]
         items = items.assign(contig=contig, start=start, end=end)
     grouped = items.groupby(number, sort=True)
-    obs = pd.DataFrame({"block": names})
+    obs = pd.DataFrame({name_of_key: names})
     for name in items.columns:
-        if name in ("item", "block", "start", "end", "n_cells"):
+        if name in ("item", key, name_of_key, "start", "end", "n_cells", "native"):
             continue
-        if grouped[name].nunique(dropna=False).max() == 1:  # what a block shares: split, sample, covariates
+        if grouped[name].nunique(dropna=False).max() == 1:  # what it shares: split, sample, covariates
             obs[name] = grouped[name].first().to_numpy()
     if "contig" in obs.columns:
         obs["start"], obs["end"] = grouped["start"].min().to_numpy(), grouped["end"].max().to_numpy()

@@ -49,7 +49,8 @@ class CoordinateOrder:
 
     def __init__(self, rows: Rows):
         if rows.ndim != 1:
-            raise InputError(f"tracks need rows along a sequence; these rows have {rows.ndim} axes")
+            instead = "; export scans as nifti or h5ad" if rows.ndim == 3 else ""
+            raise InputError(f"tracks need rows along a sequence; these rows have {rows.ndim} axes{instead}")
         rows.check_tiling()
         self.rows = rows
         self._start, self._end, self._step = rows.extents()

@@ -6,6 +6,9 @@
     model = load_model("openspliceai-400nt", weights="model_400nt.pt")   SpliceAI family
     model = load_model("package.module:factory", weights="net.safetensors", stride=1)
     model = load_model("evo2_7b")                                        through the evo2 package
+    model = load_model("monai:SegResNet", weights="model.pt", arguments={"in_channels": 1})    also folders and bundles
+    model = load_model("meshnet/model5_gw_ae", weights="path/to/folder")
+    model = load_model("microsoft/rad-dino")                             a 2-D vision tower, slice by slice
 
 What a model answers to is in `base.Model`; the known names are data in `known.py`.
 """
@@ -13,6 +16,7 @@ What a model answers to is in `base.Model`; the known names are data in `known.p
 from __future__ import annotations
 
 import difflib
+import json
 import re
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -26,9 +30,22 @@ if TYPE_CHECKING:
 __all__ = ["Known", "known_models", "load_model"]
 
 REFERENCE = Path(__file__).parent / "reference"
-SHIPPED = {"bioterp/dna-small": "dna_small"}
+SHIPPED = {"bioterp/dna-small": "dna_small", "bioterp/scan-small": "scan_small"}
 CLOSE = 0.9  # difflib's ratio from which an unknown hub id is taken for a misspelt known name
 DTYPES = ("float32", "float16", "bfloat16")
+# model_type of transformers folders that are vision towers, or hold one (`vision.TOWERS`, readable without torch).
+VISION = ("dinov2", "dinov2_with_registers", "dinov3_vit", "siglip_vision_model", "vit", "siglip", "gemma3")
+VOLUMES = ("in_channels", "multiple", "size", "tokens", "prefix", "slices", "channels", "wants", "anchor")
+OPTIONS = {
+    "evo2": ("context",),
+    "splice": ("dtype", "flank"),
+    "factory": ("dtype", "input", "stride", "channels", "outputs", "context", "arguments"),
+    "volume factory": ("dtype", "blocks", "outputs", "arguments", *VOLUMES),
+    "huggingface": ("dtype", "alphabet", "context"),
+    "monai": ("dtype", "arguments", "blocks", "outputs", "ignore", *VOLUMES),
+    "vision": ("dtype",),
+    "meshnet": ("dtype",),
+}
 
 
 def known_models() -> dict[str, Known]:
@@ -49,50 +66,60 @@ def load_model(
 ) -> Model:
     """A model by name.
 
-    name: a known name, a hub id, a transformers folder, `openspliceai[-400nt]`, `pangolin`, `evo2_…`, or
-        `package.module:factory`.
+    name: a known name, a hub id, a folder (transformers, `config.json` with "monai", MONAI bundle, MeshNet),
+        `openspliceai[-400nt]`, `pangolin`, `evo2_…`, `monai:Network`, `meshnet[/…]`, or `package.module:factory`.
     weights: None for the model's own, the path of a state dict (.safetensors, or .pt/.pth without code), or
         'random': the same architecture drawn from `seed`.
     dtype: 'float32', 'float16', 'bfloat16' or a torch dtype; None keeps the checkpoint's.
-    trust_remote_code: run the code a repository brings; a hub id then needs `revision`.
+    trust_remote_code: run the code a repository or bundle brings; a hub id then needs `revision`.
     options: of the loader: `alphabet`, `context` (transformers), `flank` (splice), `input`, `stride`, `channels`,
-        `outputs`, `context`, `arguments` (factory).
+        `outputs`, `context`, `arguments` (factory); `modality='volume'` makes a factory or a hub id a model of scans,
+        which takes `in_channels`, `multiple`, `size`, `tokens`, `prefix`, `slices`, `channels`, `wants`, `anchor`
+        (`volumes.VolumeModel`) and `blocks`, as `monai:` does, with `arguments` and `ignore` besides.
 
     Raises InputError for a name, weights, or an option that cannot be used. torch's random state is kept.
     """
     loader, source = _loader(name)
+    modality = options.pop("modality", None)
+    if loader == "factory" and name in KNOWN:
+        modality = modality or KNOWN[name].modality
+        options = {"arguments": dict(KNOWN[name].arguments), "wants": dict(KNOWN[name].wants), **options}
+    if modality is not None:
+        loader = _of_modality(loader, modality, name)
     if dtype is not None:
         options["dtype"] = _dtype(dtype)
+    _only(options, OPTIONS[loader], name)
+    common: dict[str, Any] = {"weights": weights, "seed": seed, "device": device}
     if loader == "evo2":
         from bioterp.models import evo2
 
-        _only(options, ("context",), name)
         return evo2.load(name, source, weights=weights, **options)
     if loader == "splice":
         from bioterp.models import splice
 
-        _only(options, ("dtype", "flank"), name)
-        return splice.load(name, weights, seed=seed, device=device, **options)
-    if loader == "factory":
+        return splice.load(name, **common, **options)
+    if loader in ("factory", "volume factory"):
         from bioterp.models import factory
 
-        allowed = ("dtype", "input", "stride", "channels", "outputs", "context", "arguments")
-        _only(options, allowed, name)
-        return factory.load(name, weights, seed=seed, device=device, **options)
+        load = factory.load if loader == "factory" else factory.load_volume
+        return load(name, **common, **options)
+    if loader == "monai":
+        from bioterp.models import monai
+
+        return monai.load(name, source, revision=revision, trust_remote_code=trust_remote_code, **common, **options)
+    if loader == "meshnet":
+        from bioterp.models import meshnet
+
+        return meshnet.load(name, source, **common, **options)
+    if loader == "vision":
+        from bioterp.models import vision
+
+        return vision.load(name, source, revision=revision, **common, **options)
     from bioterp.models import huggingface
 
-    _only(options, ("dtype", "alphabet", "context"), name)
+    trust: dict[str, Any] = {"trust_remote_code": trust_remote_code, "revision": revision}
     try:
-        return huggingface.load(
-            name,
-            source,
-            weights=weights,
-            seed=seed,
-            device=device,
-            trust_remote_code=trust_remote_code,
-            revision=revision,
-            **options,
-        )
+        return huggingface.load(name, source, **trust, **common, **options)
     except InputError as error:
         meant = _meant(name)
         if meant is None or Path(name).is_dir():
@@ -114,15 +141,17 @@ def _loader(name: str) -> tuple[str, str]:
         folder = REFERENCE / SHIPPED[name]
         if not (folder / "model.safetensors").is_file():
             raise InputError(f"{name} is not part of this installation; reinstall bioterp from its wheel")
-        return "huggingface", str(folder)
+        return _of_folder(folder), str(folder)
     if Path(name).is_dir():
-        if not (Path(name) / "config.json").is_file():
-            raise InputError(f"the folder {name} has no config.json; wanted a transformers folder")
-        return "huggingface", name
+        return _of_folder(Path(name)), name
     if name in KNOWN:
         return KNOWN[name].loader, name.rpartition("/")[2] if KNOWN[name].loader == "evo2" else name
     if re.fullmatch(r"(openspliceai(-(80|400|2000|10000)nt)?|pangolin)", name):
         return "splice", name
+    if re.fullmatch(r"monai:\w+", name):
+        return "monai", name
+    if re.fullmatch(r"meshnet(/\w+)?", name):
+        return "meshnet", name
     if re.fullmatch(r"[A-Za-z_][\w.]*:[A-Za-z_]\w*", name):
         return "factory", name
     if name.startswith("bioterp/"):  # shipped with the package: the hub has none of them
@@ -133,6 +162,38 @@ def _loader(name: str) -> tuple[str, str]:
         f"{name!r} is not a known model, a transformers folder, a hub id (owner/name) or a package.module:factory; "
         f"{nearest(name, KNOWN)}"
     )
+
+
+def _of_folder(folder: Path) -> str:
+    """The loader of a folder, by the files in it."""
+    if (folder / "configs").is_dir():
+        return "monai"
+    if not (folder / "config.json").is_file():
+        if (folder / "model.json").is_file():
+            return "meshnet"
+        raise InputError(
+            f"the folder {folder} has no config.json; wanted a transformers folder, one with a MONAI network (config."
+            "json, or a bundle's configs/), or a MeshNet (model.json)"
+        )
+    try:
+        config = json.loads((folder / "config.json").read_text(encoding="utf-8"))
+    except ValueError:
+        return "huggingface"  # which tells what is wrong with it
+    if "monai" in config:
+        return "monai"
+    if config.get("model_type") in VISION:
+        return "vision"
+    return "huggingface"
+
+
+def _of_modality(loader: str, modality: str, name: str) -> str:
+    """The loader for a modality the user asks for, where the name alone does not tell."""
+    both = {"factory": "volume factory", "huggingface": "vision"}
+    if modality == "volume" and loader in both:
+        return both[loader]
+    if modality != ("volume" if loader in ("monai", "vision", "meshnet") else "dna"):
+        raise InputError(f"{name} cannot be loaded with modality={modality!r}; wanted 'dna' or 'volume', as it reads")
+    return loader
 
 
 def _dtype(dtype: Any) -> Any:

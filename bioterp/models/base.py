@@ -58,6 +58,7 @@ class Model:
     """
 
     modality = "dna"
+    extent = "length"  # what differs between arrays that cannot be run together
 
     def __init__(
         self,
@@ -135,6 +136,16 @@ class Model:
             self.run(self.prepare([self._probe()]), [name])
         return self._widths[name]
 
+    def lattice(self, batch: Batch, layer: Layer) -> list[Grid]:
+        """The cells of each item for one layer, on the array's index lattice; here the same for every layer."""
+        self.resolve(layer)
+        return batch.cells
+
+    def cell_shape(self, layer: Layer) -> tuple[int, ...]:
+        """Array cells per cell of a layer and axis; layers that share it share their rows. Tokens differ: told as 1."""
+        self.resolve(layer)
+        return (1,)
+
     def check_length(self, bases: int) -> None:
         """InputError with the numbers when an array of so many bases does not fit the context.
 
@@ -175,7 +186,9 @@ class Model:
         for layer, change in (edit or {}).items():
             edits.setdefault(self._module_name(layer), []).append(change)
         if grad and len(batch.parts) > 1:
-            raise InputError(f"{self.name} runs arrays of different lengths one by one; with grad=True give one length")
+            raise InputError(
+                f"{self.name} runs arrays of different {self.extent}s one by one; with grad=True give one {self.extent}"
+            )
         read = set(names.values())
         # A layer's first forward is a whole one: it establishes that the module runs exactly once.
         early = (read | set(edits)) <= {"" if name == OUTPUT else name for name in self._widths}

@@ -1,4 +1,4 @@
-"""`package.module:factory` with a weights file: any torch network that reads DNA as one-hot or as codes."""
+"""`package.module:factory` with a weights file: any torch network that reads DNA (one-hot or codes) or volumes."""
 
 from __future__ import annotations
 
@@ -18,6 +18,7 @@ from bioterp.models.base import INDEX, Batch, Model, Part
 from bioterp.models.blocks import find_blocks
 from bioterp.models.layouts import ConvLayout
 from bioterp.models.splice import one_hot
+from bioterp.models.volumes import VolumeModel
 from bioterp.models.weights import fill, read_weights, seeded
 
 
@@ -87,6 +88,39 @@ def load(
         raise InputError(f"channels={channels!r} is not known; wanted 'first' or 'last'")
     if stride < 1:
         raise InputError(f"stride={stride} bases per cell; wanted 1 or more")
+    network = _network(name, weights, seed, arguments).to(device=device, dtype=dtype)
+    about = {"factory": name, "arguments": dict(arguments or {}), "input": input}
+    model = FactoryModel(name, network, find_blocks(network), outputs, context, about)
+    model.stride, model.codes, model.channels = stride, input == "codes", channels
+    return model
+
+
+def load_volume(
+    name: str,
+    weights: str | Path | None,
+    *,
+    seed: int = 0,
+    device: str = "cpu",
+    dtype: torch.dtype | None = None,
+    blocks: Sequence[str] | None = None,
+    outputs: Sequence[str] = (),
+    arguments: Mapping[str, Any] | None = None,
+    **shapes: Any,
+) -> VolumeModel:
+    """The same for a network that is called with (items, channels, x, y, z), or slice by slice.
+
+    blocks: module names of its layers, found where None.  shapes: options of `VolumeModel` (in_channels, multiple, …).
+    """
+    network = _network(name, weights, seed, arguments).to(device=device, dtype=dtype)
+    about = {"factory": name, "arguments": dict(arguments or {}), **shapes}
+    about.pop("wants", None)  # what the arrays should be, and nothing the activations hang on
+    model = VolumeModel(name, network, blocks or find_blocks(network), outputs, about=about, **shapes)
+    for block in model.blocks:
+        model.resolve(block)
+    return model
+
+
+def _network(name: str, weights: str | Path | None, seed: int, arguments: Mapping[str, Any] | None) -> nn.Module:
     if weights is None:
         raise InputError(f"{name} needs weights=, the path of a .safetensors or .pt state dict, or weights='random'")
     factory = _factory(name)
@@ -95,11 +129,7 @@ def load(
         raise InputError(f"{name} returned a {type(network).__name__}; wanted a torch.nn.Module")
     if str(weights) != "random":
         fill(network, read_weights(weights), str(weights))
-    network.to(device=device, dtype=dtype)
-    about = {"factory": name, "arguments": dict(arguments or {}), "input": input}
-    model = FactoryModel(name, network, find_blocks(network), outputs, context, about)
-    model.stride, model.codes, model.channels = stride, input == "codes", channels
-    return model
+    return network
 
 
 def _factory(name: str) -> Callable[..., Any]:

@@ -4,12 +4,17 @@ Numbers are from the models' configuration files and cards; None where this proj
 configuration (the loader reads it anyway). `run_here` says what this project ran and what it did not.
 
 Enformer and Borzoi are not listed: their packages take one-hot windows of fixed length and crop them, a lattice
-the `module:factory` loader refuses rather than guesses.
+the `module:factory` loader refuses rather than guesses. Models of scans are in `known_scans.py`
+and `known_slices.py`.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from typing import Any
+
+from bioterp.models.known_scans import SCANS
+from bioterp.models.known_slices import SLICES
 
 NOT_RUN = "weights not run here (no network); "
 ESM = NOT_RUN + "loader tested on a tiny random ESM with this tokeniser"
@@ -23,8 +28,13 @@ class Known:
     """One row of `bioterp list models`.
 
     name: what `load_model` takes.  loader: the file of bioterp.models that loads it.  layers: number of blocks.
-    width: channels of a block.  context: with its unit.  tokeniser: what a cell is.  weights: where they come
-    from.  code: whether the repository's own code is needed (trust_remote_code=True and a pinned revision).
+    width: channels of a block (of `layer` where they differ).  context: with its unit.  tokeniser: what a cell is.
+    weights: where they come from.  code: whether the repository's own code is needed (trust_remote_code=True and a
+    pinned revision).
+
+    For scans also: title: what the model is called.  wants: keywords for `Scans` it was trained with.  layer: where to
+    look first.  arguments: what load_model is given besides.  source: where the facts are from, and which were not
+    verified.
     """
 
     name: str
@@ -38,6 +48,11 @@ class Known:
     weights: str
     run_here: str
     code: bool = False
+    title: str = ""
+    wants: dict[str, Any] = field(default_factory=dict)
+    layer: str = ""
+    arguments: dict[str, Any] = field(default_factory=dict)
+    source: str = ""
 
 
 SIX_MER = "6-mer, single bases at the tail and around N"
@@ -126,4 +141,4 @@ _ROWS = (
     _evo2("evo2_40b", None, None, "1 Mb"),
 )
 
-KNOWN: dict[str, Known] = {row.name: row for row in _ROWS}
+KNOWN: dict[str, Known] = {row.name: row for row in (*_ROWS, *(Known(**row) for row in (*SCANS, *SLICES)))}

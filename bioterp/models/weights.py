@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import pickle
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping, Sequence
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -15,29 +15,31 @@ from safetensors.torch import load_file
 from torch import Tensor, nn
 
 from bioterp.errors import InputError
+from bioterp.models.containers import is_safetensors, refusal
 
 T = TypeVar("T")
+
+WRAPPERS = ("state_dict", "model", "model_state_dict", "network", "net", "network_weights")
+# What training wrappers put before every name, in any order, up to three deep.
+PREFIXES = ("module.", "_orig_mod.", "model.", "net.", "network.", "backbone.", "encoder.", "swinViT.", "vit.")
 
 
 def read_weights(path: str | Path) -> dict[str, Tensor]:
     """A state dict from `.safetensors`, or from torch's own format with weights_only=True.
 
     A checkpoint that needs arbitrary unpickling is refused, and nothing in it is executed. A dict that wraps
-    the state dict under 'state_dict' or 'model' is opened.
+    the state dict under 'state_dict', 'model', 'network' or the like is opened.
     """
     path = Path(path)
     if not path.is_file():
         raise InputError(f"there is no weights file at {path}; give the path of a .safetensors, .pt or .pth file")
     try:
-        if path.suffix == ".safetensors":
+        if path.suffix == ".safetensors" or is_safetensors(path):
             return dict(load_file(path))
         state = torch.load(path, map_location="cpu", weights_only=True)
     except (SafetensorError, pickle.UnpicklingError, RuntimeError, EOFError, ValueError) as error:
-        raise InputError(
-            f"{path} holds more than tensors or is damaged, and is not opened because unpickling it could run code; "
-            f"convert it to .safetensors where you trust it ({str(error).splitlines()[0][:120]})"
-        ) from error
-    for key in ("state_dict", "model", "model_state_dict"):
+        raise refusal(path, error) from error
+    for key in WRAPPERS:
         if isinstance(state, Mapping) and isinstance(state.get(key), Mapping):
             state = state[key]
     if not isinstance(state, Mapping) or not all(isinstance(value, Tensor) for value in state.values()):
@@ -45,12 +47,21 @@ def read_weights(path: str | Path) -> dict[str, Tensor]:
     return {str(name): value for name, value in state.items()}
 
 
-def fill(module: nn.Module, state: Mapping[str, Tensor], what: str) -> None:
-    """Load a state dict strictly: every name and shape must fit.
+def fill(
+    module: nn.Module,
+    state: Mapping[str, Tensor],
+    what: str,
+    ignore: Sequence[str] = (),
+    hint: str = "give the weights of this architecture",
+) -> None:
+    """Load a state dict strictly: every name and shape must fit, once prefixes of training wrappers are off.
 
+    ignore: what left-over names may begin with.
     Raises InputError that counts and names what is missing, left over, or of another shape.
     """
     own = module.state_dict()
+    state = unprefixed(state, own)
+    state = {name: tensor for name, tensor in state.items() if name in own or not name.startswith(tuple(ignore))}
     missing, extra = [n for n in own if n not in state], [n for n in state if n not in own]
     other = [n for n in own if n in state and own[n].shape != state[n].shape]
     if missing or extra or other:
@@ -59,8 +70,22 @@ def fill(module: nn.Module, state: Mapping[str, Tensor], what: str) -> None:
             for names, word in ((missing, "missing"), (extra, "left over"), (other, "of another shape"))
             if names
         ]
-        raise InputError(f"{what} does not fit the network: {', '.join(told)}; give the weights of this architecture")
+        raise InputError(f"{what} does not fit the network: {', '.join(told)}; {hint}")
     module.load_state_dict(dict(state))
+
+
+def unprefixed(state: Mapping[str, Tensor], own: Collection[str]) -> Mapping[str, Tensor]:
+    """A state dict without the prefix under which most of its names are the network's own."""
+    best, covered = state, sum(name in own for name in state)
+    prefixes = [""]
+    for _ in range(3):
+        prefixes = [old + new for old in prefixes for new in PREFIXES if any(n.startswith(old + new) for n in state)]
+        for prefix in prefixes:
+            bare = {name.removeprefix(prefix): tensor for name, tensor in state.items()}
+            found = sum(name in own for name in bare)
+            if found > covered and len(bare) == len(state):
+                best, covered = bare, found
+    return best
 
 
 def seeded(seed: int, build: Callable[[], T]) -> T:

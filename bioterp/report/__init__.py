@@ -5,7 +5,7 @@ The file stands alone: styles inline, pictures as data: URIs, no scripts, no lin
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -16,12 +16,16 @@ import pandas as pd
 from bioterp.arrays import Array
 from bioterp.errors import InputError, nearest
 from bioterp.field import Field
+from bioterp.grid import Grid
+from bioterp.report.words import Words
 from bioterp.store import provenance, writing_file
 
 MOST_SENTENCES = 12
 MOST_PROFILES = 6
 MOST_TRACKS = 8
 REACH = 100
+# Scan id → (c, x, y, z) array as the model was shown it, and the Grid of its voxels.
+Images = Callable[[str], tuple[Array, Grid]]
 
 
 @dataclass(frozen=True)
@@ -35,6 +39,8 @@ class Findings:
     detection: pd.DataFrame
     best: pd.DataFrame
     mine: pd.DataFrame
+    words: Words
+    images: Images | None = None
 
 
 def report(
@@ -46,6 +52,7 @@ def report(
     sequence_name: str | None = None,
     about: Mapping[str, Any] | None = None,
     locus: str | tuple[str, int, int] | None = None,
+    images: Images | None = None,
 ) -> Path:
     """Write `report.html` and return its path; whatever is missing is said in the text instead.
 
@@ -54,18 +61,21 @@ def report(
     out: a folder (the file is `report.html` in it) or a name ending in .html.
     tables: results by name; `detection`, `layers`, `comparison`, `features` and `readout` are shown. Baselines are
         further representations of `detection`; without `comparison` they are compared by its scores alone.
-    codes, truth: codes and labels on the same rows, for the pictures along the sequence.
+    codes, truth: codes and labels on the same rows, for the pictures along the sequence or in the scans. Labels whose
+        `about` says made_by = 'model' (or a column `made_by` of theirs, term by term) are spoken of as agreement.
     sequence_name: what was read, for the title.
     about: what was run: model, layer, dictionary, rows, splits, seeds, versions …; `quality` holds FVU, L0
         and dead share, as one record, a list of records, or {name: record}.
     locus: 'contig:start-end' (0-based, half-open) or (contig, start, end) to picture; None = chosen.
+    images: for scans, a function that gives a scan id's array (c, x, y, z), as the model was shown it, and the Grid of
+        its voxels (`Scans.volume`); it is asked for a few scans, each once. Without it there are no pictures of scans.
 
     Raises
     ------
-    InputError: a locus that cannot be read or lies on no contig of the codes.
+    InputError: a locus that cannot be read or lies on no contig of the codes, or is asked of scans.
     AlignmentError: codes and truth are not on the same rows.
     """
-    from bioterp.report import carrying, page, pictures, sections, versus
+    from bioterp.report import carrying, page, sections, versus
     from bioterp.report.best import best_per_term, subject_of, terms_of
 
     if codes is not None and truth is not None:
@@ -78,7 +88,8 @@ def report(
     told = dict(about or {})
     told.setdefault("versions", provenance()["versions"])
     name = sequence_name or _name_in(told)
-    found = Findings(tables, codes, truth, told, detection, best, mine)
+    words = Words.of(codes, truth, told, detection)
+    found = Findings(tables, codes, truth, told, detection, best, mine, words, images)
     title = f"What the features mean: {name}" if name else "What the features mean"
     body = page.join(
         [
@@ -89,8 +100,7 @@ def report(
             carrying.layers(found),
             versus.baselines(found),
             sections.readout(found),
-            pictures.profiles(found),
-            pictures.locus(found, place),
+            *_pictures(found, place),
             sections.quality(found),
             sections.how_to_read(found),
         ]
@@ -101,9 +111,21 @@ def report(
     return file
 
 
+def _pictures(found: Findings, place: tuple[str, int, int] | None) -> list[str]:
+    """Along the sequence, or through the scans."""
+    if not found.words.scans:
+        from bioterp.report import pictures
+
+        return [pictures.profiles(found), pictures.locus(found, place)]
+    from bioterp.report import patches, slices
+
+    gathered = slices.gathered(found)
+    return [slices.section(found, gathered), patches.section(found, gathered)]
+
+
 def _name_in(about: Mapping[str, Any]) -> str:
     """What was read, where `about` tells it."""
-    sequence = about.get("sequence", {})
+    sequence = about.get("sequence", about.get("scans", {}))
     return str(sequence.get("file", "") if isinstance(sequence, Mapping) else sequence)
 
 
@@ -122,6 +144,8 @@ def read_locus(locus: str | tuple[str, int, int] | None, codes: Field | None) ->
         raise InputError(f"the locus {locus!r} cannot be read; wanted {wanted}") from None
     if not 0 <= first < last or last - first > 200_000:
         raise InputError(f"the locus {locus!r} must be 1 to 200,000 bp long, with 0 ≤ start < end")
+    if codes is not None and codes.rows.ndim == 3:
+        raise InputError(f"the locus {locus!r} is a place on a sequence; these rows are scans, leave it out")
     if codes is not None and contig not in {space.name for space in codes.rows.spaces}:
         raise InputError(f"there is no contig {contig!r}; {nearest(contig, [s.name for s in codes.rows.spaces])}")
     return contig, first, last

@@ -17,6 +17,8 @@ REPRESENTATIONS = {
     "random": "random direction",
     "random-weights": "random-weights model",
     "composition": "composition (k-mers, GC)",
+    "intensity": "intensity of the image",
+    "position": "position in the scan",
 }
 SHORT = {
     "dictionary": "this",
@@ -27,6 +29,8 @@ SHORT = {
     "random": "rand. dir.",
     "random-weights": "rand. w.",
     "composition": "k-mer GC",
+    "intensity": "intens.",
+    "position": "position",
 }
 MOST_NAMED = 12
 SUBJECTS = ("dictionary", "sae")
@@ -162,8 +166,12 @@ def _chance(line: pd.Series) -> float:
     return float(line["f1_null"]) if _known(line, "f1_null") else 0.0
 
 
-def sentence(line: pd.Series, layered: bool = False) -> str:
-    """One plain sentence on a line of the detection table; layered = say which layer the feature is of."""
+def sentence(line: pd.Series, layered: bool = False, agreement: bool = False) -> str:
+    """One plain sentence on a line of the detection table.
+
+    layered = say which layer the feature is of; agreement = the term was labelled by a model, so nothing is found or
+    recalled: two models agree.
+    """
     kind = name_of(str(line["representation"])).capitalize()
     what = f"{kind} {int(line['feature'])}" if line["feature"] >= 0 else f"{kind}, chosen anew for every part,"
     what += f" of layer {line['layer']}" if layered else ""
@@ -171,10 +179,12 @@ def sentence(line: pd.Series, layered: bool = False) -> str:
     if _known(line, "instance_recall") and _known(line, "n_instances"):
         n = int(line["n_instances"])
         told = f"recalls {line['instance_recall']:.2f} of {n:,} instance{'' if n == 1 else 's'}"
+        told = told.replace("recalls", "reaches") if agreement else told
         null = "instance_recall_null"
         parts.append(told + (f" (by chance {line[null]:.2f})" if _known(line, null) else ""))
     if _known(line, "precision"):
-        parts.append(f"precision {line['precision']:.2f}")
+        inside = f"{line['precision']:.2f} of its active cells inside"
+        parts.append(inside if agreement else f"precision {line['precision']:.2f}")
     interval = f" [{line['f1_lo']:.2f}, {line['f1_hi']:.2f}]" if _known(line, "f1_lo") and _known(line, "f1_hi") else ""
     parts.append(f"F1 {line['f1']:.2f}{interval}")
     if _known(line, "f1_null"):
@@ -183,7 +193,11 @@ def sentence(line: pd.Series, layered: bool = False) -> str:
         parts.append(f"q {number(line['q'])}")
     if is_crossed(line):
         parts.append(CROSS)
-    verb = "fires on" if not _known(line, "q") or line["q"] <= 0.05 else "was chosen for, but is not shown to fire on,"
+    beyond = not _known(line, "q") or line["q"] <= 0.05
+    if agreement:
+        verb = "agrees with" if beyond else "was chosen for, but is not shown to agree with,"
+        return f"{what} {verb} {line['term']} (labelled by a model): {', '.join(parts)}."
+    verb = "fires on" if beyond else "was chosen for, but is not shown to fire on,"
     return f"{what} {verb} {line['term']}: {', '.join(parts)}."
 
 

@@ -33,18 +33,18 @@ RC: Any = {
 }  # fmt: skip
 
 
-def uri(figure: Figure, kind: str = "svg") -> str:
+def uri(figure: Figure, kind: str = "svg", dpi: int = 180) -> str:
     """The figure as a data: URI; the same figure always gives the same bytes."""
     mime = "image/svg+xml" if kind == "svg" else "image/png"
-    return f"data:{mime};base64,{base64.b64encode(drawn(figure, kind)).decode()}"
+    return f"data:{mime};base64,{base64.b64encode(drawn(figure, kind, dpi)).decode()}"
 
 
-def drawn(figure: Figure, kind: str) -> bytes:
+def drawn(figure: Figure, kind: str, dpi: int = 180) -> bytes:
     """The figure as an svg or png file; the same figure always gives the same bytes."""
     held = io.BytesIO()
     with matplotlib.rc_context(RC):
         metadata = {"Date": None, "Creator": None} if kind == "svg" else {"Software": None}
-        figure.savefig(held, format=kind, dpi=180, metadata=metadata, bbox_inches="tight", pad_inches=0.05)
+        figure.savefig(held, format=kind, dpi=dpi, metadata=metadata, bbox_inches="tight", pad_inches=0.05)
     return held.getvalue()
 
 
@@ -54,7 +54,7 @@ def _figure(width: float, height: float) -> Figure:
     return figure
 
 
-def dots(best: pd.DataFrame, most: int = 24) -> str:
+def dots(best: pd.DataFrame, most: int = 24, axis: str = "F1 above chance") -> str:
     """F1 above chance of the best feature per term and representation, with intervals."""
     terms, kinds = terms_of(best)[:most], order_of(best)
     with matplotlib.rc_context(RC):
@@ -77,7 +77,7 @@ def dots(best: pd.DataFrame, most: int = 24) -> str:
         axes.set_ylim(len(terms) - 0.5, -0.5)
         axes.axvline(0, color=INK, lw=0.8, zorder=1)
         axes.set_xlim(-0.15, 1)
-        axes.set_xlabel("F1 on test blocks, above chance (the mean F1 of circular shifts)")
+        axes.set_xlabel(axis)
         axes.spines["left"].set_visible(False)
         axes.legend(
             loc="lower left", bbox_to_anchor=(0, 1.0), ncols=4, frameon=False, handletextpad=0.3, columnspacing=1.4

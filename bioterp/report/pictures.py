@@ -38,7 +38,7 @@ def _places(found: Findings) -> pd.DataFrame | None:
     return places if len(places) else None
 
 
-def _readable(found: Findings) -> pd.DataFrame:
+def readable(found: Findings) -> pd.DataFrame:
     """Per term the best feature among the columns of the codes given (their layer, dictionary, seed), best first."""
     if found.codes is None or not len(found.mine):
         return found.mine.iloc[:0]
@@ -55,7 +55,7 @@ def _readable(found: Findings) -> pd.DataFrame:
 
 def profiles(found: Findings) -> Html:
     head = tag("h2", "Around the instances")
-    places, mine = _places(found), _readable(found)
+    places, mine = _places(found), readable(found)
     if places is None or found.codes is None or not len(mine):
         text = "Left out: it needs codes and interval labels on the rows of a sequence, and a detection table."
         return join([head, tag("p", text, class_="note")])
@@ -79,7 +79,7 @@ def profiles(found: Findings) -> Html:
 
 def locus(found: Findings, asked: tuple[str, int, int] | None) -> Html:
     head = tag("h2", "A locus")
-    places, mine = _places(found), _readable(found)
+    places, mine = _places(found), readable(found)
     if found.codes is None or found.codes.rows.ndim != 1 or not len(mine):
         text = "Left out: it needs codes on the rows of a sequence, and a detection table."
         return join([head, tag("p", text, class_="note")])

@@ -8,10 +8,11 @@ from typing import Any
 import pandas as pd
 
 from bioterp.report import MOST_SENTENCES, Findings, densities, figures, page
-from bioterp.report.best import CROSS, chosen_on_test, sentence
+from bioterp.report.best import CROSS, MOST_NAMED, chosen_on_test, sentence
 from bioterp.report.page import Html, join, tag
 from bioterp.report.versus import cell, is_layered
-from bioterp.rows import SPLITS
+from bioterp.report.words import cell_size
+from bioterp.rows import SPLITS, Rows
 
 # What is told of a dictionary, in this order, under these names.
 QUALITY = {
@@ -27,29 +28,58 @@ def lead(found: Findings) -> str:
     beyond = "no test against chance was made"
     if tested:
         many = int((found.mine["q"] <= 0.05).sum())
-        beyond = f"{many} have a feature that finds them beyond chance (q ≤ 0.05)"
+        verb = "agrees with" if all(map(found.words.agreement, found.mine["term"])) else "finds"
+        beyond = f"{many} have a feature that {verb} them beyond chance (q ≤ 0.05)"
     top = found.mine.iloc[0]
     chance = f" (chance {top['f1_null']:.2f})" if pd.notna(top.get("f1_null")) else ""
     text = f"{len(found.mine)} terms were looked for; {beyond}. "
     text += f"Furthest above chance is {top['term']}, F1 {top['f1']:.2f}{chance}."
+    text += _labelled(found)
     if chosen_on_test(found.detection):
         return text
-    return f"{text} All numbers are from blocks that took no part in the choice of feature and threshold."
+    return f"{text} All numbers are from {found.words.held} that took no part in the choice of feature and threshold."
+
+
+def _labelled(found: Findings) -> str:
+    """Which terms were labelled by a model: their scores are agreement, and no reader should take them for truth."""
+    mine = [term for term in found.mine["term"] if found.words.agreement(term)]
+    if not mine:
+        return ""
+    few = len(mine) <= MOST_NAMED and len(mine) < len(found.mine)
+    which = "All labels were" if len(mine) == len(found.mine) else (
+        f"The labels of {', '.join(map(str, mine))} were" if few else f"The labels of {len(mine)} of the terms were"
+    )  # fmt: skip
+    return f" {which} made by a model: such a score is agreement with that model, not accuracy."
 
 
 def what_was_run(found: Findings) -> Html:
     pairs = [(name.replace("_", " "), text) for name, text in _told(found.about)]
     if found.codes is not None:
         rows = found.codes.rows
+        pairs += _scans(rows) if rows.ndim == 3 else []
         pairs.append(("rows", f"{len(rows):,} in {len(rows.items):,} items, id {rows.id[:8]}"))
         blocks = rows.items.groupby("split")["block"].nunique()
         pairs.append(("blocks per split", ", ".join(f"{name} {int(blocks.get(name, 0))}" for name in SPLITS)))
     return join([tag("h2", "What was run"), page.definitions(pairs)])
 
 
+def _scans(rows: Rows) -> list[tuple[str, str]]:
+    """How many scans of how many people, and what a cell is."""
+    if not len(rows.items):
+        return []
+    once = rows.items.drop_duplicates("sample")
+    people = f" of {once['subject'].nunique():,} subjects" if "subject" in once.columns else ""
+    per = once["split"].value_counts()
+    told = ", ".join(f"{name} {int(per.get(name, 0))}" for name in SPLITS)
+    return [
+        ("scans", f"{len(once):,}{people}; {told}"),
+        ("cells", f"{cell_size(rows)} (right–left × front–back × up–down)"),
+    ]
+
+
 def _told(about: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
     flat = {**dict(about.get("config") or {}), **{name: held for name, held in about.items() if name != "config"}}
-    first = ("sequence", "source", "model", "layer", "layers", "dictionary", "rows", "splits", "seed", "seeds")
+    first = ("sequence", "scans", "source", "model", "layer", "layers", "dictionary", "rows", "splits", "seed", "seeds")
     last = ("command", "python", "versions")
     hidden = {"quality", "name", "stages", "out", *first, *last}
     for name in [*first, *[name for name in flat if name not in hidden], *last]:
@@ -72,10 +102,14 @@ def _plain(value: Any) -> str:
 
 
 def in_words(found: Findings) -> Html:
-    head = tag("h2", "What the features find")
+    models = len(found.mine) and all(map(found.words.agreement, found.mine["term"]))
+    head = tag("h2", "What the features agree with" if models else "What the features find")
     if not len(found.mine):
         return join([head, tag("p", "There is no detection table to speak from.", class_="note")])
-    lines = [sentence(line, is_layered(found)) for _, line in found.mine.head(MOST_SENTENCES).iterrows()]
+    lines = [
+        sentence(line, is_layered(found), found.words.agreement(line["term"]))
+        for _, line in found.mine.head(MOST_SENTENCES).iterrows()
+    ]
     parts = [head, page.bullets(lines)]
     if len(found.mine) > MOST_SENTENCES:
         parts.append(tag("p", f"{len(found.mine) - MOST_SENTENCES} more terms are in the table below.", class_="note"))
@@ -152,14 +186,15 @@ def _of_all(found: Findings) -> str:
 
 
 def how_to_read(found: Findings) -> Html:
+    words = found.words
     lines = [
-        "A feature and its threshold are chosen on train and valid blocks; precision, recall and F1 are from test "
-        "blocks.",
+        f"A feature and its threshold are chosen on train and valid {words.held}; precision, recall and F1 are from "
+        f"test {words.held}.",
+        *words.more,
         "An instance is recalled when at least one of its cells is above the threshold. Cells whose label is unknown "
         "count for nothing.",
-        "Chance is the mean F1 when the feature's activity is shifted around the sequence; q corrects the p of that "
-        "null over the pairs that were chosen (Benjamini–Hochberg).",
-        "Intervals leave out one block at a time (jackknife, 95 %).",
+        words.chance,
+        words.intervals,
     ]
     if len(found.best) and chosen_on_test(found.detection):
         lines[0] = (

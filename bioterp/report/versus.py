@@ -29,7 +29,7 @@ def baselines(found: Findings) -> Html:
     comparisons = compare(found.best)
     if paired is not None:
         lines = [f"Against the best {name_of(tally.baseline)}: {in_words(tally)}." for tally in tallies(paired)]
-        parts += [page.bullets(lines), tag("p", _how(paired), class_="note")]
+        parts += [page.bullets(lines), tag("p", _how(paired, found.words.scans), class_="note")]
     elif comparisons:
         parts.append(page.bullets(verdict(comparison, subject) for comparison in comparisons))
     else:
@@ -45,20 +45,22 @@ def _scores(found: Findings, terms: list[str]) -> Html:
     """Scores side by side, each with its own interval: all that a detection table alone can show."""
     caption = (
         "Best feature per term, furthest above chance first. Lines: 95 % block-jackknife intervals, where there are "
-        "enough blocks. 0 is the mean F1 of circular shifts of that very feature."
+        f"enough blocks. {found.words.zero}"
     )
     if len(terms) > MOST_DOTS:
         caption += f" The first {MOST_DOTS} of {len(terms)} terms."
-    return page.figure(figures.dots(found.best, MOST_DOTS), "F1 per term and representation", caption)
+    return page.figure(figures.dots(found.best, MOST_DOTS, found.words.axis), "F1 per term and representation", caption)
 
 
-def _how(paired: pd.DataFrame) -> str:
+def _how(paired: pd.DataFrame, scans: bool) -> str:
     seeds = list(dict.fromkeys(paired["seed"]))
     text = (
         "A win is a 95 % interval of the difference wholly above 0, a loss one wholly below; the two features are "
         "compared block by block on the same cells. Each interval stands alone: without any difference, about one "
         "term in forty would still be a win and one a loss."
     )
+    if scans:  # the null of the scores permutes subjects, and would hide how much place alone explains
+        text += " Chance, on both sides, is here that of a feature that fires as often but wherever it likes."
     return text + (f" The first of {len(seeds)} seeds ({seeds[0]}) is shown." if len(seeds) > 1 else "")
 
 

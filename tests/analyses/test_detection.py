@@ -239,7 +239,7 @@ def test_a_feature_silent_on_test_is_a_row_with_a_note(here):
     assert "never above the threshold on test" in row["note"].iloc[0]
 
 
-def test_volumes_are_scored_without_a_shift_null():
+def test_volumes_of_few_subjects_are_scored_without_a_p():
     rng = np.random.default_rng(5)
     splits = ("train", "test", "valid", "test", "train", "test", "test")
     items = pd.DataFrame({"item": [f"scan{i}" for i in range(7)], "split": splits})
@@ -254,7 +254,9 @@ def test_volumes_are_scored_without_a_shift_null():
     found = on_test(of(rows, dense, labels).codes, of(rows, dense, labels).truth, per_term=1)
     best = found.iloc[0]
     assert (best["feature"], best["f1"], best["n_blocks"], best["n_instances"]) == (1, 1.0, 4, 8)
-    assert np.isnan(best["p"]) and "one-dimensional rows" in best["note"]
+    assert np.isnan(best["p"]) and "no p: 4 subjects in test, at least 5 needed" in best["note"]
+    shifted = on_test(of(rows, dense, labels).codes, of(rows, dense, labels).truth, per_term=1, null="shift")
+    assert shifted["p"].isna().all() and shifted["note"].str.contains("needs one-dimensional rows").all()
 
 
 def test_too_few_blocks_leave_the_interval_null_with_the_reason(here):
@@ -294,7 +296,7 @@ def test_numbers_as_labels_other_rows_and_unknown_options_are_refused(here):
         on_test(here.codes, world(rows=genome({"c1": 500})).truth)
     with pytest.raises(InputError, match="objective is 'f1' or 'excess'; got 'f2'"):
         on_test(here.codes, here.truth, objective="f2")
-    with pytest.raises(InputError, match="null is 'shift' or None; got 'fisher'"):
+    with pytest.raises(InputError, match="'permutation' or None; got 'fisher'"):
         on_test(here.codes, here.truth, null="fisher")
     with pytest.raises(InputError, match="folds must be 2 or more, or None for no cross-fitting; got 1"):
         detection(here.codes, here.truth, folds=1)

@@ -7,11 +7,12 @@ from pathlib import Path
 import pandas as pd
 
 from bioterp.adapters.dna import AUTO_BLOCKS
-from bioterp.config import Run, load
+from bioterp.config import load
+from bioterp.demo import quoted, write
 from bioterp.errors import InputError, missing_package
 from bioterp.progress import say
+from bioterp.records import Run
 from bioterp.sequence import Sequences
-from bioterp.store import writing_file
 
 PART = 400_000  # bp of the genome's start: what two cores do in less than ten minutes
 BLOCKS = 40  # blocks to have at least, so that every split gets several
@@ -35,7 +36,7 @@ exports: [tsv, parquet, bigwig, h5ad]
 {disk}"""
 
 
-def dna(out: Path, fasta: Path | None = None, whole: bool = False) -> dict[str, pd.DataFrame]:
+def run(out: Path, fasta: Path | None = None, whole: bool = False) -> dict[str, pd.DataFrame]:
     """The whole road on a bare genome; by default the E. coli K-12 genome that pybarrnap carries as example data.
 
     Reads the first PART bases, or everything; both strands. The run file is left in `out` as run.yaml.
@@ -61,7 +62,7 @@ def config(out: Path, fasta: Path | None = None, whole: bool = False) -> Run:
     say(f"{fasta.name}: {total:,} bases of {len(part)} contigs, both strands")
     every = total == sum(contig.length for contig in contigs)
     text = RUN.format(
-        fasta=_quoted(fasta),
+        fasta=quoted(fasta),
         block=next((size for size in AUTO_BLOCKS if size * BLOCKS <= total), AUTO_BLOCKS[-1]),
         regions="" if every else "  regions: part.bed        # the part that is read\n",
         tokens="1M" if whole else "400k",
@@ -70,8 +71,8 @@ def config(out: Path, fasta: Path | None = None, whole: bool = False) -> Run:
         else "",
     )
     if not every:
-        _write(out / "part.bed", "".join(f"{name}\t0\t{length}\n" for name, length in part))
-    _write(out / "run.yaml", text)
+        write(out / "part.bed", "".join(f"{name}\t0\t{length}\n" for name, length in part))
+    write(out / "run.yaml", text)
     return load(out / "run.yaml")
 
 
@@ -82,14 +83,3 @@ def example() -> Path:
     except ImportError:
         raise missing_package("pybarrnap", "demo", "the demo's genome") from None
     return Path(load_example_fasta_file("bacteria.fna"))
-
-
-def _quoted(path: Path) -> str:
-    """A path as YAML reads it back, whatever it holds."""
-    return "'" + str(path).replace("'", "''") + "'"
-
-
-def _write(path: Path, text: str) -> None:
-    if not path.exists() or path.read_text() != text:
-        with writing_file(path) as beside:
-            beside.write_text(text)

@@ -1,0 +1,124 @@
+"""What a run file says, as typed records: one per block of it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+BASELINES = ("neurons", "pca", "random-directions", "random-weights")  # of every modality
+ANALYSES = {"dna": ("detection", "enrichment"), "scans": ("detection", "enrichment", "candidates")}
+OF_KIND = {"dna": ("composition",), "scans": ("position", "intensity")}  # what a source alone can tell
+
+
+@dataclass(frozen=True)
+class DNASource:
+    """Where sequences come from; the keywords of `bioterp.DNA`."""
+
+    kind: str
+    fasta: Path
+    window: int = 2048
+    halo: int | list[int] = 512
+    strands: str = "both"
+    blocks: str | int | None = None
+    regions: Path | None = None
+    contigs: list[str] | None = None
+    circular: bool | list[str] | None = None
+    sample: str | None = None
+
+
+@dataclass(frozen=True)
+class ScanSource:
+    """Where scans come from; the keywords of `bioterp.Scans`. What is left out is taken as the model wants it."""
+
+    kind: str
+    items: Path
+    orientation: str | None = None
+    spacing: float | list[float] | None = None
+    intensity: str | dict[str, Any] | None = None
+    oblique: str | None = None
+    shape: list[int] | None = None
+    multiple: int | list[int] | None = None
+    window: int | list[int] | None = None
+    halo: int | list[int] | None = None
+    blocks: str = "subject"
+    channels: list[str] | None = None
+    suffix: str | None = None
+    assume_ras: bool = False
+
+
+SOURCES = {"dna": DNASource, "scans": ScanSource}
+
+
+@dataclass(frozen=True)
+class Model:
+    """A name from `bioterp list models`, a folder, a hub id, or package.module:factory."""
+
+    name: str
+    weights: Path | None = None
+    revision: str | None = None
+    trust_remote_code: bool = False
+    options: dict[str, Any] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class Dictionary:
+    """How dictionaries are fitted, one per layer and seed."""
+
+    kind: str = "topk"
+    width: int = 4096
+    k: int = 32
+    tokens: int | str | None = None
+    seeds: list[int] = field(default_factory=lambda: [0])
+    batch: int = 1024
+    lr: float | None = None
+
+
+@dataclass(frozen=True)
+class Label:
+    """One source of ground truth; what its keys mean is `bioterp.label`'s matter.
+
+    path: an annotation file. call: genes, found on the spot. column: of the scans' sheet, naming a mask per scan.
+    """
+
+    path: Path | None = None
+    call: str | None = None
+    column: str | None = None
+    within: Path | dict[str, Any] | None = None
+    sequence: Path | None = None
+    options: dict[str, Any] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class Run:
+    """The whole run.
+
+    disk: the most the folder `out` may hold, e.g. 25GB. Activations and codes are then dropped once their tables are
+    made (the codes of the dictionary to show stay), and layers go through the model in as many groups as that takes.
+    """
+
+    out: Path
+    source: DNASource | ScanSource
+    model: Model
+    layers: list[int | str]
+    dictionary: Dictionary = field(default_factory=Dictionary)
+    labels: dict[str, Label] = field(default_factory=dict)
+    analyses: list[str] = field(default_factory=lambda: list(ANALYSES["dna"]))
+    baselines: list[str] = field(default_factory=lambda: [*BASELINES, *OF_KIND["dna"]])
+    exports: list[str] = field(default_factory=lambda: ["tsv"])
+    export_features: int = 20
+    seed: int = 0
+    dtype: str | None = None
+    disk: int | str | None = None
+
+
+CHOICES = {
+    "source.kind": tuple(SOURCES),
+    "source.strands": ("both", "+", "-", "regions"),
+    "source.oblique": ("straighten", "keep"),
+    "dictionary.kind": ("topk", "batchtopk"),
+    "analyses": ("detection", "enrichment", "readout", "candidates"),
+    "baselines": (*BASELINES, *(name for names in OF_KIND.values() for name in names)),
+    "exports": ("tsv", "parquet", "bigwig", "bedgraph", "bed", "nifti", "h5ad"),
+    "dtype": ("float32", "bfloat16", "float16"),
+}
