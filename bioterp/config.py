@@ -94,6 +94,13 @@ def _check_kind(run: Run) -> None:
                 raise InputError(
                     f"baselines: {name!r} is for source.kind {other}; for {kind}: {', '.join(OF_KIND[kind])}"
                 )
+    if "detection" not in run.analyses:
+        needs = [name for name in run.exports if name not in ("tsv", "parquet")]
+        if "enrichment" in run.analyses or needs:
+            what = "analyses: 'enrichment'" if "enrichment" in run.analyses else f"exports: {needs[0]!r}"
+            raise InputError(f"{what} is made of what detection finds; put detection among the analyses")
+    if not run.analyses:
+        raise InputError("analyses names none; give at least one, e.g. analyses: [detection]")
     if "candidates" in run.analyses and kind != "scans":
         raise InputError("analyses: 'candidates' is for source.kind scans")
     foreign = {"dna": ("nifti",), "scans": ("bigwig", "bedgraph", "bed")}[kind]

@@ -75,7 +75,7 @@ def report(
     InputError: a locus that cannot be read or lies on no contig of the codes, or is asked of scans.
     AlignmentError: codes and truth are not on the same rows.
     """
-    from bioterp.report import carrying, page, sections, versus
+    from bioterp.report import batches, carrying, page, sections, versus
     from bioterp.report.best import best_per_term, subject_of, terms_of
 
     if codes is not None and truth is not None:
@@ -99,6 +99,7 @@ def report(
             sections.in_words(found),
             carrying.layers(found),
             versus.baselines(found),
+            batches.batches(found),
             sections.readout(found),
             *_pictures(found, place),
             sections.quality(found),

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import sys
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -365,6 +366,21 @@ def interplm_jumprelu(path: Path, draw: Draw) -> Any:
     return path, NAMED, rows
 
 
+@layout
+def interplm_jumprelu_rescaled(path: Path, draw: Draw) -> Any:
+    e, w, b, c, t, top = draw(M, D), draw(D, M), draw(M), draw(D), np.abs(draw(M)), np.abs(draw(M)) + 0.5
+
+    def rows(x: np.ndarray) -> Any:
+        pre = e @ x + b
+        f = relu(pre * (pre > t))
+        return f / top, w @ f + c
+
+    path.mkdir()
+    state = tensors(encoder__weight=e, decoder__weight=w, encoder__bias=b, decoder__bias=c, threshold=t)
+    torch.save({**state, **tensors(activation_rescale_factor=top)}, path / "ae_normalized.pt")
+    return path, {**NAMED, "rescaled": True}, rows
+
+
 def coder(path: Path, cfg: dict[str, Any], **arrays: np.ndarray) -> Path:
     folder = path / "layers.2"
     folder.mkdir(parents=True)
@@ -584,12 +600,17 @@ def may_be_written(d: bt.Dictionary, format: str) -> bool:
     }[format]  # fmt: skip
 
 
+@pytest.mark.parametrize("own_bias", [False, True])
 @pytest.mark.parametrize("format", ["saelens", "dictionary_learning", "sparsify"])
-def test_a_dictionary_of_bioterp_is_written_with_its_mean_and_scale_folded_in(format: str, tmp_path: Path) -> None:
+def test_a_dictionary_of_bioterp_is_written_with_its_mean_and_scale_folded_in(
+    format: str, own_bias: bool, tmp_path: Path
+) -> None:
     draw = Draw(8)
     kind = {"k": K} if format == "sparsify" else {"activation": "threshold", "threshold": 2.2, "k": K}
     weights = (draw(M, D), draw(M, D), draw(M), draw(D), draw(D))
     dictionary = bt.Dictionary(*(w.astype(np.float32) for w in weights), 1.9, about={"model": "a", "layer": 3}, **kind)
+    if own_bias:
+        dictionary = replace(dictionary, b_out=draw(D).astype(np.float32))
     folder = checkpoints.save(dictionary, tmp_path / "theirs", format)
     again = bt.load_dictionary(folder, model="a", layer=3)
     x = draw(N, D, size=3).astype(np.float32)

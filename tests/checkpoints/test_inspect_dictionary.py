@@ -145,6 +145,8 @@ def test_a_transcoder_is_compared_with_its_targets() -> None:
     out, skip, b_out = rng.standard_normal((M, 5)), rng.standard_normal((5, D)), rng.standard_normal(5)
     more = {"decoder": out, "skip": skip, "b_out": b_out}
     transcoder = replace(dictionary, **{n: a.astype(np.float32) for n, a in more.items()})
+    some = {n: getattr(transcoder, n) * 1.5 for n in ("skip", "b_out")}
+    assert len({transcoder.id, *(replace(transcoder, **{n: value}).id for n, value in some.items())}) == 3
     acts = people(x)
     codes = transcoder.encode_array(x).astype(np.float64)
     y = codes @ out + b_out + x @ skip.T
