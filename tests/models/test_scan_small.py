@@ -99,12 +99,35 @@ def test_the_demo_scan_and_two_people_are_kept_out() -> None:
     assert sum(split == "test" for name, split in heads.items() if name.startswith("IXI")) == 2
 
 
-@pytest.mark.needs_shared
-def test_the_list_hashes_to_the_files() -> None:
+@pytest.fixture(scope="module")
+def scans_folder() -> Any:
     if not (SHARED / "imaging").is_dir():
         pytest.skip("real imaging data are not here (set BIOTERP_SHARED to the folder that holds data/)")
+    return SHARED / "imaging"
+
+
+@pytest.mark.needs_shared
+def test_the_list_hashes_to_the_files(scans_folder) -> None:
     for row in LISTED[::29]:
-        assert hashlib.sha256((SHARED / "imaging" / row["path"]).read_bytes()).hexdigest() == row["sha256"]
+        assert hashlib.sha256((scans_folder / row["path"]).read_bytes()).hexdigest() == row["sha256"]
+
+
+@pytest.mark.needs_shared
+def test_the_shipped_model_fills_holes_of_a_scan_it_never_saw_better_than_what_is_around_them(
+    script, scans_folder
+) -> None:
+    evaluate, corpus, baselines, holes = (script(n) for n in ("evaluate", "corpus", "baselines", "holes"))
+    folder = ROOT / "bioterp" / "models" / "reference" / "scan_small"
+    net = evaluate.shipped(folder, TRAINING / "decoder.safetensors")
+    source = next(s for s in corpus.read_sources(TRAINING / "data.json") if s.split == "valid")
+    voxels = corpus.read_scan(scans_folder, source).voxels
+    assert voxels.mean() == pytest.approx(0, abs=0.01)
+    found = {name: holes.mse(fill, [voxels], 8) for name, fill in
+             (("model", holes.filled(net)), ("near", baselines.neighbours(1.0)), ("zero", holes.zero))}  # fmt: skip
+    assert found["model"] < 0.8 * found["near"] < 0.8 * found["zero"]
+    labels = corpus.read_labels(scans_folder, source)
+    assert labels.shape == voxels.shape
+    assert set(np.unique(labels)) == {0, 1, 2}
 
 
 # -- crops, holes and cells --------------------------------------------------------------------------------------
@@ -260,6 +283,37 @@ def test_patches_of_planted_components_fill_holes_and_do_not_look_at_them(script
     guess = fill(np.where(hidden, np.float32(0), scans[0]), hidden)
     assert np.abs(guess - scans[0])[hidden].max() < 0.05 * np.abs(scans[0]).max()
     assert np.array_equal(guess, fill(np.where(hidden, np.float32(77), scans[0]), hidden))
+
+
+def test_nobody_is_shown_what_is_hidden_and_all_are_asked_for_the_same(script) -> None:
+    holes = script("holes")
+    scan = 2 + noise(17, 12, 22) ** 2  # nowhere 0
+    shown = []
+
+    def look(voxels: np.ndarray, hidden: np.ndarray) -> np.ndarray:
+        shown.append((voxels.copy(), hidden.copy()))
+        return voxels
+
+    ((wrong, count),) = holes.errors(look, [scan], 4)
+    voxels, hidden = shown[0]
+    assert (voxels[hidden] == 0).all()
+    assert np.array_equal(voxels[~hidden], scan[~hidden])
+    assert count == hidden.sum()
+    assert wrong == pytest.approx(sum(float(v) ** 2 for v in scan[hidden]), rel=1e-5)
+    holes.errors(look, [scan], 4)
+    assert np.array_equal(shown[0][1], shown[1][1])
+
+
+def test_random_weights_get_the_statistics_of_what_they_are_shown(script) -> None:
+    evaluate, small = script("evaluate"), script("model")
+    encoder = small.build_encoder({"init_filters": 5, "blocks_down": [1, 1], "norm": "batch"}, seed=8)
+    scans = [noise(16, 8, 24, seed=i) * (1 + i) for i in range(3)]
+    with torch.no_grad():
+        first = [encoder.conv_init(torch.from_numpy(scan)[None, None]) for scan in scans]
+    evaluate.settled(encoder, scans)
+    norm = encoder.layers[0]["blocks"][0].norm1
+    assert not encoder.training
+    assert torch.allclose(norm.running_mean, torch.stack([f.mean((0, 2, 3, 4)) for f in first]).mean(0), atol=1e-6)
 
 
 # -- probes ------------------------------------------------------------------------------------------------------

@@ -70,14 +70,15 @@ def heads(found: dict[str, Any]) -> str:
     return table(["head", "cubes", *names], rows)
 
 
-def probe(found: dict[str, Any], stride: int) -> str:
+def probe(found: dict[str, Any], stride: int, moved: bool = False) -> str:
     """Scores of the probes at one stride."""
-    here = found[f"probe_stride_{stride}"]["measures"]
+    here = found[f"probe_stride_{stride}{'_moved' * moved}"]["measures"]
     rows = [
         [f"**{name}**" if name == MODEL else name, *(told(here[key][name]) for key in MEASURES)]
         for name in here["macro_f1"]
     ]
-    return table([f"{stride} mm cells, probe on", *MEASURES.values()], rows)
+    head = f"{stride} mm cells{', moved crops' * moved}, probe on"
+    return table([head, *MEASURES.values()], rows)
 
 
 def cells(found: dict[str, Any]) -> str:
@@ -94,20 +95,15 @@ def cells(found: dict[str, Any]) -> str:
 
 
 def differences(found: dict[str, Any]) -> str:
-    """Macro F1 of the model's probe minus each baseline's."""
-    parts = []
-    for stride in STRIDES:
-        here = found[f"probe_stride_{stride}"]["measures"]["macro_f1"]
-        said = [
-            f"{told(here[name]['model_minus_this'], sign=True)} against {name}"
-            for name in ("random weights", "intensity", "position", "intensity and position")
-        ]
-        said += [
-            f"with position added {told(here[name]['model_and_position_minus_this'], sign=True)} against {name}"
-            for name in ("position", "intensity and position")
-        ]
-        parts.append(f"at {stride} mm {', '.join(said)}")
-    return "Macro F1, model minus baseline: " + "; ".join(parts) + "."
+    """Macro F1 of the model's probe minus each baseline's, with and without position."""
+    rivals = ("random weights", "intensity", "position", "intensity and position")
+    rows = []
+    for name in [f"probe_stride_{stride}" for stride in STRIDES] + ["probe_stride_4_moved"]:
+        here, moved = found[name]["measures"]["macro_f1"], ", moved" * name.endswith("moved")
+        for our in (MODEL, WITH_POSITION):
+            key = f"{our.replace(' ', '_')}_minus_this"
+            rows.append([f"{our}, {found[name]['stride_mm']} mm{moved}", *(told(here[r][key], True) for r in rivals)])
+    return table(["macro F1, this minus", *rivals], rows)
 
 
 def speed(found: dict[str, Any]) -> str:
@@ -124,6 +120,7 @@ def speed(found: dict[str, Any]) -> str:
 def passages(found: dict[str, Any]) -> list[str]:
     """All that the card must say word for word, line breaks aside."""
     probes = [probe(found, stride) for stride in STRIDES]
+    probes.append(probe(found, 4, moved=True))
     return [training(found), holes(found), heads(found), *probes, cells(found), differences(found), speed(found)]
 
 

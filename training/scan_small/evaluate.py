@@ -14,6 +14,7 @@ import hashlib
 import json
 import time
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -39,6 +40,9 @@ BOX = (36, 52, 36)
 BOX_COMPONENTS = (16, 32, 64)
 PROBED = (1, 2, 3)
 """Levels probed; level i has a stride of 2**i mm."""
+
+MOST_MOVED = 8
+"""Voxels cut off an end of a scan, at most, for the probe of moved scans."""
 
 MODEL, WITH_POSITION = "model", "model and position"
 TWO = ("train", "test")
@@ -139,13 +143,24 @@ class Evaluation:
             self._levels[key] = [np.empty(0, np.float32), *scoring.levels(encoder, one.voxels)[1:]]
         return self._levels[key]
 
-    def cells(self, split: str, level: int) -> tuple[dict[str, Any], NDArray[np.int64], NDArray[Any], int]:
-        """(columns by representation, classes, blocks, cells not asked) over the scans of a split."""
+    def cells(
+        self, split: str, level: int, moved: bool = False
+    ) -> tuple[dict[str, Any], NDArray[np.int64], NDArray[Any], int]:
+        """(columns by representation, classes, blocks, cells not asked) over the scans of a split.
+
+        moved: with up to MOST_MOVED voxels cut off one end of each axis, so that the middle is elsewhere.
+        """
         parts: dict[str, list[Any]] = {}
         classes, blocks, unasked = [], [], 0
         rng = np.random.default_rng(level)
         for one in self.small[split]:
-            found = probes.cell_classes(corpus.read_labels(self.data, one.source), 2**level)
+            labels = corpus.read_labels(self.data, one.source)
+            if moved:
+                inside = _cut_off(labels.shape, rng)
+                labels = labels[inside]
+                source = replace(one.source, name=f"{one.source.name} moved")
+                one = Scan(source, np.ascontiguousarray(one.voxels[inside]), None)
+            found = probes.cell_classes(labels, 2**level)
             asked = found >= 0
             unasked += int((~asked).sum())
             if split != "test":  # as many as a probe takes, before the columns are made
@@ -164,11 +179,11 @@ class Evaluation:
         joined = {name: np.concatenate(values) for name, values in parts.items()}
         return joined, np.concatenate(classes), np.concatenate(blocks), unasked
 
-    def probe(self, level: int) -> dict[str, Any]:
+    def probe(self, level: int, moved: bool = False) -> dict[str, Any]:
         """Scores on test blocks of a probe on each representation of the cells of a level."""
         train, train_classes, _, _ = self.cells("train", level)
-        test, classes, blocks, unasked = self.cells("test", level)
-        some = np.random.default_rng(0).choice(len(train["intensity"]), 6_000, replace=False)
+        test, classes, blocks, unasked = self.cells("test", level, moved)
+        some = np.random.default_rng(0).permutation(len(train_classes))[:6_000]
         width = train[MODEL].shape[1]
         patch = baselines.components(train["intensity"][some], min(width, train["intensity"].shape[1]))
         for part in (train, test):
@@ -207,6 +222,12 @@ class Evaluation:
         return {"threads": torch.get_num_threads(), **found}
 
 
+def _cut_off(shape: tuple[int, ...], rng: np.random.Generator) -> tuple[slice, ...]:
+    """What is left of a scan after a few voxels of one end of each axis are gone."""
+    lows = [(int(rng.integers(MOST_MOVED + 1)), bool(rng.integers(2))) for _ in shape]
+    return tuple(slice(n, None) if first else slice(0, side - n) for side, (n, first) in zip(shape, lows, strict=True))
+
+
 def parts(evaluation: Evaluation) -> dict[str, Callable[[], Any]]:
     """Name of a part of evaluation.json → what makes it."""
     found: dict[str, Callable[[], Any]] = {"speed": evaluation.speed}
@@ -215,6 +236,7 @@ def parts(evaluation: Evaluation) -> dict[str, Callable[[], Any]]:
         found[f"head_holes_{side}"] = partial(evaluation.head_holes, side)
     for level in PROBED:
         found[f"probe_stride_{2**level}"] = partial(evaluation.probe, level)
+    found["probe_stride_4_moved"] = partial(evaluation.probe, 2, moved=True)
     return found
 
 
