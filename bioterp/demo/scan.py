@@ -22,7 +22,7 @@ source:
   halo: 16                   # context around each tile, which gives no rows
   blocks: 24mm               # one brain has no other units to divide between train, valid and test: cubes of it
 model: {name: bioterp/scan-small}
-layers: LAYERS
+layers: [2, 4]               # the last blocks of its second and third stage: cells of 2 and 4 mm
 dictionary: {kind: topk, width: 512, k: 8, tokens: 400k, seeds: [0, 1, 2]}
 dtype: bfloat16              # how activations are stored
 labels:                      # probability maps of tissues, 0 to 255: a term is where they are 128 or more
