@@ -92,6 +92,7 @@ class Rows:
     @classmethod
     def concat(cls, parts: Sequence[Rows]) -> Rows:
         """The rows of several shards, one after the other."""
+        parts = [part for part in parts if len(part.items)] or parts[:1]  # a shard of nothing knows no axes
         if len(parts) == 1:
             return parts[0]
         codes: dict[Space, int] = {}

@@ -34,6 +34,7 @@ from bioterp.values import Deferred, Values
 
 Frames = dict[str, pd.DataFrame]
 NO_CELL = "it has no cell: it is smaller than one of the model's, or all of it has one value"
+MOST_WARNINGS = 4
 NO_LABELS = "labels names no annotation; give labels: {genes: annotation.gff.gz} or {genes: {call: genes}}"
 
 
@@ -49,6 +50,7 @@ class Stages:
         self._models: dict[bool, Any] = {}
         self._open: dict[tuple[bool, Layer], Values] = {}
         self._rows: dict[tuple[int, ...], Field] = {}
+        self._said: set[str] = set()
         self.source = open_source(run, functools.partial(self._model, False))
 
     def activate(self, random: bool = False, layers: Sequence[Layer] | None = None) -> dict[Layer, Field]:
@@ -122,8 +124,7 @@ class Stages:
                 recipe = {"name": name, "from": sources, "options": spec.options, "rows": rows.rows.id}
                 recipe |= {"source": self.source.recipe, "code": __version__}  # bases are called, and codons checked
                 parts.append(self._stored_field(folder, recipe, functools.partial(self._label, rows, spec, name)))
-                for line in parts[-1].about.get("warnings", []):
-                    say(f"labels.{name}: {line}")
+                self._warn([f"labels.{name}: {line}" for line in parts[-1].about.get("warnings", [])])
         if not parts:
             raise InputError(NO_LABELS)
         if len(parts) == 1:
@@ -131,6 +132,14 @@ class Stages:
         joined = join(parts)
         joined.about["recipe"] = store.digest([part.about["recipe"] for part in parts])
         return joined
+
+    def _warn(self, lines: list[str]) -> None:
+        """Say what was not said before, and not too much of it; the labels keep it all."""
+        new = [line for line in lines if line not in self._said]
+        self._said |= set(new)
+        more = f"… and {len(new) - MOST_WARNINGS} more of the kind; out/labels keeps them all"
+        for line in [*new[:MOST_WARNINGS], *[more] * (len(new) > MOST_WARNINGS)]:
+            say(line)
 
     def _label(self, rows: Field, spec: Any, name: str) -> Field:
         source: Any = spec.path

@@ -144,3 +144,14 @@ def test_split_shares_and_independence_of_other_blocks():
     np.testing.assert_allclose(shares, [0.6, 0.2, 0.2], atol=0.03)
     assert splits[17] == split_of("chr17", 5)
     assert splits != [split_of(f"chr{k}", 6) for k in range(4000)]
+
+
+def test_a_shard_without_items_has_no_axes_to_disagree_about() -> None:
+    """Tiles of nothing but air give a shard of no rows; it stands among shards of three-dimensional ones."""
+    space = Space("s1", "mm")
+    grids = [Grid(space, (2, 3, 4), np.diag([2.0, 2, 2, 1])), Grid(space, (5, 1, 2), np.eye(4))]
+    items = pd.DataFrame({"item": ["a", "b"], "sample": "s1", "block": "s1", "split": "test"})
+    full, none = Rows.from_grids(items, grids), Rows.from_grids(items.iloc[:0], [])
+    for parts in ([none, full], [full, none], [none, full, none]):
+        assert Rows.concat(parts).id == full.id and Rows.concat(parts).ndim == 3
+    assert len(Rows.concat([none, none])) == 0
