@@ -124,7 +124,11 @@ class Intensity:
         if all(len(one) for one in inside):
             layers = self._layers(scan, tuple(float(np.median(one[:, 1] - one[:, 0])) for one in spans))
             place = np.ix_(*[inside[a] for a in axis])
-            for c, (image, centred, *others) in enumerate(layers):
+            # Of a tile only its own voxels, and the next one, which cells about a voxel share.
+            box = tuple(slice(int(one[0, 0]), int(one[-1, 1]) + 1) for one in map(np.sort, cut, [0] * 3))
+            cut = tuple(one - own.start for one, own in zip(cut, box, strict=True))
+            for c, of_channel in enumerate(layers):
+                image, centred, *others = (one[box] for one in of_channel)
                 sd = np.sqrt(
                     np.maximum(pool(centred**2, cut, tied, np.mean) - pool(centred, cut, tied, np.mean) ** 2, 0)
                 )

@@ -61,11 +61,12 @@ class Position:
         return len(self.rows), 13 + sum(k**3 for k in BUMPS) + self.labels.columns * len(BLURS)
 
     def read(self, lo: int, hi: int) -> Array:
-        pieces = [self._item(i)[cut] for i, cut in touched(self.rows, lo, hi)]
+        pieces = [self._cells_of(i, cut) for i, cut in touched(self.rows, lo, hi)]
         return np.concatenate([np.zeros((0, self.shape[1]), np.float32), *pieces])
 
-    def _item(self, i: int) -> Array:
-        at = self.places.centers(i)
+    def _cells_of(self, i: int, cut: slice) -> Array:
+        """Codes of some cells of an item: each is worked out by itself, so no more than are read."""
+        at = self.places.centers(i)[cut]
         share = at / np.maximum(self.places.half[i], 1e-9)
         both = np.stack([share, -share], 2).reshape(-1, 6)
         columns = [np.maximum(both, 0), np.clip((1 + both) / 2, 0, None), np.linalg.norm(share, axis=1)[:, None]]
