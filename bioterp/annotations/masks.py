@@ -4,7 +4,7 @@ The cover of a term is the share of a cell's volume in the mask's voxels of that
 positive, nothing negative, in between unknown. A cell that reaches outside the mask's array is unknown to every term it
 is not positive for: what was not looked at is not background. Scans without a label are unknown throughout.
 
-Instances are the connected components of a term in the mask itself, so they go on across the tiles of a scan. A cell
+Instances are the connected components of a term in the mask itself, so they go on across the tiles of a block. A cell
 belongs to the component most of it lies in. Components that are nowhere half of a cell have no positive cell and are
 counted in the warnings, not among the instances.
 """
@@ -191,24 +191,31 @@ def _instances(
     touched: Array,
     least: int,
 ) -> None:
-    """Number the components of a scan that have a positive cell, after those of the scans before it."""
+    """Number the components of a scan that have a positive cell, after those of the scans before it.
+
+    Where a scan is in several blocks, what a component has in each is an instance: the grey matter of one brain is a
+    single component, and would belong to one block and be unknown in all others.
+    """
     part, start, stop = (np.concatenate(piece) for piece in zip(*lines, strict=True))
-    told = pd.DataFrame({"part": part, "start": start, "end": stop}).groupby("part").agg({"start": "min", "end": "max"})
-    own = told.index.to_numpy()
+    code, blocks = pd.factorize(rows.items["block"])
+    block = code[np.searchsorted(rows.offsets, start, side="right") - 1]
+    pair, which = np.unique(part.astype(np.int64) * len(blocks) + block, return_inverse=True)
+    told = pd.DataFrame({"at": which, "start": start, "end": stop}).groupby("at").agg({"start": "min", "end": "max"})
+    own = pair // len(blocks)
     line = table.iloc[own - 1].reset_index(drop=True)
-    number = np.zeros(len(table) + 1, np.int64)
+    number = np.zeros(len(pair), np.int64)
     for term, group in line.groupby("term"):
-        number[own[group.index]] = found.count.get(term, 0) + 1 + np.arange(len(group))
+        number[group.index] = found.count.get(term, 0) + 1 + np.arange(len(group))
         found.count[term] = found.count.get(term, 0) + len(group)
-    found.runs.append((table["term"].to_numpy(np.int64)[part - 1], number[part], start, stop))
+    found.runs.append((table["term"].to_numpy(np.int64)[part - 1], number[which], start, stop))
     names = list(found.terms)
     first, last = told["start"].to_numpy(np.int64), told["end"].to_numpy(np.int64)
     found.instances.append(
         line.assign(
-            instance=number[own],
+            instance=number,
             name=[f"{scan} {names[t]} {n}" for t, n in zip(line["term"], line["within"], strict=True)],
             contig=scan, start=first, end=last, strand=".",
-            block=rows.items["block"].to_numpy()[np.searchsorted(rows.offsets, first, side="right") - 1],
+            block=np.asarray(blocks)[pair % len(blocks)],
         )
     )  # fmt: skip
     touched[own] = False  # what is left was met by these rows and is nowhere half of a cell

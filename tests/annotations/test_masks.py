@@ -156,6 +156,20 @@ def test_instances_are_components_and_go_on_across_tiles() -> None:
     assert field.columns["n_instances"].tolist() == [2]
 
 
+def test_a_component_is_an_instance_in_every_block_it_lies_in() -> None:
+    """Blocks of one scan: the tissue of a brain is a single component, and must not be unknown in all blocks but one."""
+    array = np.zeros((9, 5, 4), np.uint8)
+    array[1:8], array[0, 0, 0] = 1, 2
+    tiles = [("s", (3, 5, 4), affine_of(np.eye(3), (1, 1, 1), (x - 0.5, -0.5, -0.5))) for x in (0, 3, 6)]
+    field = label(scan_rows(*tiles, block=["a", "b", "b"], split=["train", "test", "test"]), {"s": (array, np.eye(4))})
+    runs = field.values
+    per = {i: int((runs.stop - runs.start)[(runs.instance == i) & (runs.term == 0)].sum()) for i in (1, 2)}
+    assert per == {1: 2 * 20, 2: 3 * 20 + 2 * 20}
+    told = runs.instances[runs.instances["term"] == 0]
+    assert told["block"].tolist() == ["a", "b"] and told["instance"].tolist() == [1, 2]
+    assert field.columns["n_instances"].tolist() == [2, 1]
+
+
 def test_instances_are_numbered_through_the_scans_of_a_term() -> None:
     one = np.zeros((4, 5, 6), np.uint8)
     one[0, 0, 0], one[3, 4, 5], one[1, 1, 1] = 1, 1, 2
