@@ -157,7 +157,7 @@ def test_instances_are_components_and_go_on_across_tiles() -> None:
 
 
 def test_a_component_is_an_instance_in_every_block_it_lies_in() -> None:
-    """Blocks of one scan: the tissue of a brain is a single component, and must not be unknown in all blocks but one."""
+    """Blocks of one scan: the tissue of a brain is a single component, and must not be unknown in all but one."""
     array = np.zeros((9, 5, 4), np.uint8)
     array[1:8], array[0, 0, 0] = 1, 2
     tiles = [("s", (3, 5, 4), affine_of(np.eye(3), (1, 1, 1), (x - 0.5, -0.5, -0.5))) for x in (0, 3, 6)]
