@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 from collections.abc import Sequence
 
@@ -37,7 +38,10 @@ def extent(grids: Sequence[Grid]) -> str:
 
 
 def moved(rows: Rows, items: Array, labels: Labels) -> list[str]:
-    """A word of warning when the label has the image's shape and stands elsewhere: mostly a lost header."""
+    """A word of warning when the label has the image's shape and stands elsewhere: mostly a lost header.
+
+    What is compared is the box of voxel centres: the same box stored with other axes is where it should be.
+    """
     told = rows.items["native"].iloc[int(items[0])] if "native" in rows.items.columns else None
     if not isinstance(told, str):
         return []
@@ -45,8 +49,10 @@ def moved(rows: Rows, items: Array, labels: Labels) -> list[str]:
     if list(native["shape"]) != list(labels.layers[0].shape):
         return []
     theirs = np.asarray(native["affine"], np.float64)
-    ends = np.array([[0, 0, 0, 1.0], [*(np.array(native["shape"]) - 1), 1.0]])
-    far = np.linalg.norm((ends @ (labels.affine - theirs).T)[:, :3], axis=1).max()
+    last = np.array(native["shape"]) - 1
+    ends = np.array([[*at, 1.0] for at in itertools.product(*((0, n) for n in last))])
+    mine, own = ((ends @ affine.T)[:, :3] for affine in (labels.affine, theirs))
+    far = max(np.linalg.norm(by(mine) - by(own)) for by in (lambda c: c.min(0), lambda c: c.max(0)))
     if far < 0.5 * np.linalg.norm(theirs[:3, :3], axis=0).min():
         return []
     return [f"its label has the image's shape and another affine (up to {far:.1f} mm away); the label's own is used"]

@@ -287,6 +287,8 @@ def test_a_label_that_stands_elsewhere_than_its_image_is_told() -> None:
     assert any("another affine (up to 2.0 mm" in w for w in label(rows, {"s": (array, np.eye(4))}).about["warnings"])
     right = (array, np.array(native["affine"]))
     assert not label(rows, {"s": right}).about["warnings"]
+    flipped = right[1] @ np.array([[1, 0, 0, 0], [0, -1, 0, 4], [0, 0, 1, 0], [0, 0, 0, 1.0]])
+    assert not label(rows, {"s": (array[:, ::-1], flipped)}).about["warnings"]  # the same box, stored the other way
 
 
 # ---------------------------------------------------------------------------------------------- small and empty
