@@ -52,7 +52,7 @@ def moved(rows: Rows, items: Array, labels: Labels) -> list[str]:
     last = np.array(native["shape"]) - 1
     ends = np.array([[*at, 1.0] for at in itertools.product(*((0, n) for n in last))])
     mine, own = ((ends @ affine.T)[:, :3] for affine in (labels.affine, theirs))
-    far = max(np.linalg.norm(by(mine) - by(own)) for by in (lambda c: c.min(0), lambda c: c.max(0)))
+    far = float(max(np.linalg.norm(mine.min(0) - own.min(0)), np.linalg.norm(mine.max(0) - own.max(0))))
     if far < 0.5 * np.linalg.norm(theirs[:3, :3], axis=0).min():
         return []
     return [f"its label has the image's shape and another affine (up to {far:.1f} mm away); the label's own is used"]
