@@ -125,6 +125,10 @@ def build(kind: str, arguments: Mapping[str, Any]) -> nn.Module:
             raise InputError(f"MONAI's {kind} takes no argument {key!r}; {nearest(key, known)}")
     try:
         made: nn.Module = network(**given)
+    except ImportError as error:
+        raise InputError(
+            f"MONAI's {kind} needs a package that is not here ({error}): pip install 'bioterp[imaging]'"
+        ) from None
     except (TypeError, ValueError, RuntimeError, AssertionError, KeyError, IndexError) as error:
         raise InputError(
             f"MONAI's {kind} could not be built with {dict(arguments)} ({str(error)[:200]}); correct arguments="
