@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import json
 import os
 import platform
+import re
 import statistics
+import subprocess
 import sys
 import time
 from collections import defaultdict
@@ -56,6 +59,20 @@ def imaging(argument: Path | None) -> Path:
     if not (folder / "msd_hippocampus").is_dir():
         sys.exit(f"{folder} has no msd_hippocampus/; give the folder as an argument, or set BIOTERP_SHARED")
     return folder
+
+
+def watched(command: list[str], what: str) -> dict[str, float]:
+    """Run a process that prints its numbers as a line of JSON; these, and its peak of RssAnon in MiB as `anonymous`."""
+    process = subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
+    most, status = 0, Path(f"/proc/{process.pid}/status")
+    while process.poll() is None:
+        found = re.search(r"RssAnon:\s+(\d+)", status.read_text())
+        most = max(most, int(found[1]) if found else 0)
+        time.sleep(0.02)
+    out = process.stdout.read() if process.stdout else ""
+    if process.returncode:
+        sys.exit(f"{what} failed")
+    return {**json.loads(out.splitlines()[-1]), "anonymous": most / 1024}
 
 
 def machine() -> str:

@@ -12,14 +12,12 @@ from __future__ import annotations
 
 import argparse
 import json
-import re
-import subprocess
 import sys
 import tempfile
 import time
 from pathlib import Path
 
-from common import ANNOTATIONS, GENOMES, genomics, machine, row, spread, tiny_llama
+from common import ANNOTATIONS, GENOMES, genomics, machine, row, spread, tiny_llama, watched
 
 STAGES = ("activations", "fit", "encode", "label", "detection")
 WINDOW, HALO, WIDTH, K, TOKENS = 2048, 128, 64, 4, 200_000
@@ -66,16 +64,7 @@ def child(name: str, fasta: Path, annotation: Path, folder: Path) -> None:
 def measured(name: str, fasta: Path, annotation: Path, folder: Path) -> dict[str, float]:
     """One stage in a process of its own, watched from here; MiB."""
     command = [sys.executable, __file__, "--child", name, str(fasta), str(annotation), str(folder)]
-    process = subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
-    anonymous, status = 0, Path(f"/proc/{process.pid}/status")
-    while process.poll() is None:
-        found = re.search(r"RssAnon:\s+(\d+)", status.read_text())
-        anonymous = max(anonymous, int(found[1]) if found else 0)
-        time.sleep(0.02)
-    out = process.stdout.read() if process.stdout else ""
-    if process.returncode:
-        sys.exit(f"{name} of {fasta.name} failed")
-    return {**json.loads(out.splitlines()[-1]), "anonymous": anonymous / 1024}
+    return watched(command, f"{name} of {fasta.name}")
 
 
 def bases(fasta: Path) -> int:

@@ -12,16 +12,13 @@ from __future__ import annotations
 
 import argparse
 import json
-import re
-import subprocess
 import sys
 import tempfile
-import time
 from pathlib import Path
 from typing import Any
 from unittest import mock
 
-from common import Stopwatch, imaging, machine, row, spread, steady_allocator
+from common import Stopwatch, imaging, machine, row, spread, steady_allocator, watched
 
 LAYER = 4
 WRITE = ("write", "hash", "fsync", "finish")
@@ -124,22 +121,17 @@ def memory(folder: Path, counts: list[int], repeats: int) -> None:
     row("scans", "rows of the coarser layer", "peak resident", "peak anonymous")
     row("---:", "---:", "---:", "---:")
     for count in counts:
-        told, anonymous = [], []
+        told = []
         for _ in range(repeats):
             with tempfile.TemporaryDirectory(prefix="bioterp-benchmark-") as temporary:
                 command = [sys.executable, __file__, "--child", str(folder), str(count), f"{temporary}/out"]
-                process = subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
-                most, status = 0, Path(f"/proc/{process.pid}/status")
-                while process.poll() is None:
-                    found = re.search(r"RssAnon:\s+(\d+)", status.read_text())
-                    most = max(most, int(found[1]) if found else 0)
-                    time.sleep(0.02)
-                out = process.stdout.read() if process.stdout else ""
-                if process.returncode:
-                    sys.exit(f"{count} scans failed")
-            told.append(json.loads(out.splitlines()[-1]))
-            anonymous.append(most / 1024)
-        row(count, f"{told[0]['rows']:,}", spread([one["resident"] for one in told], 0), spread(anonymous, 0))
+                told.append(watched(command, f"{count} scans"))
+        row(
+            count,
+            f"{told[0]['rows']:,}",
+            spread([one["resident"] for one in told], 0),
+            spread([one["anonymous"] for one in told], 0),
+        )
 
 
 def main() -> None:
