@@ -133,11 +133,13 @@ def bare_call(forward: Callable[..., Any], batches: list[Any]) -> float:
 
 def measure(case: str, folder: Path, repeats: int) -> None:
     """One case: two tables."""
-    from bioterp.activate import BATCH_CELLS, _batches
+    from bioterp.activate import BATCH_CELLS, forward_batches
 
     with tempfile.TemporaryDirectory(prefix="bioterp-benchmark-") as temporary:
         source, model, layer, forward, said = open_case(case, folder, Path(temporary))
-        groups = [[array for _, array, _ in group] for group in _batches(source.read(0, len(source)), BATCH_CELLS)]
+        groups = [
+            [array for _, array, _ in group] for group in forward_batches(source.read(0, len(source)), BATCH_CELLS)
+        ]
         batches = [part.inputs for group in groups for part in model.prepare(group).parts]
         bare_call(forward, batches[:2])
         whole_call(source, model, layer, Path(temporary) / "warm")

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -22,6 +22,9 @@ from bioterp.rows import Rows
 
 BATCH_CELLS = 16_384  # array cells a forward pass takes at once: small enough for the caches of a CPU
 SHARD_BYTES = 64 << 20  # of one layer, in memory before it is written
+
+Member = tuple[Item, Array, Grid]  # what a source gives of one item
+Placed = tuple[Grid, Array]  # the cells of an item that are rows, and their positions among the model's
 
 
 def activations(
@@ -43,17 +46,13 @@ def activations(
     missing. Returns {layer: Field (cells, channels)}. Raises InputError for NaN or infinite activations (item, layer
     and coordinates named) and for a model of another modality.
     """
-    if model.modality != source.modality:
-        raise InputError(f"the model {model.name} reads {model.modality}, the source gives {source.modality}")
+    check_modality(source, model)
     layers = list(layers)
     if not layers or len(set(layers)) < len(layers):
         raise InputError(f"layers must name each layer once; got {layers}")
     dtype = dtype or model.dtype
-    # The plan of shards depends on the widest layer of the model that was asked for, and is part of the recipe.
-    itemsize = 4 if dtype == "float32" else 2
     per_item = {layer: _cells_of_an_item(source, model, layer) for layer in layers}
-    largest = max(model.width(layer) * per_item[layer] for layer in layers)
-    shard_items = max(1, SHARD_BYTES // (largest * itemsize))
+    shard_items = items_of_a_shard(source, model, layers, dtype)
     shards = -(-len(source) // shard_items)
     writers, finished = {}, {}
     for layer in layers:
@@ -76,6 +75,22 @@ def activations(
             for layer in todo:
                 writers[layer].write(shard, rows[layer], kept.pop(layer).whole())
     return {layer: finished[layer] if layer in finished else writers[layer].finish(shards) for layer in layers}
+
+
+def check_modality(source: Source, model: Any) -> None:
+    """InputError when the model reads something else than the source gives."""
+    if model.modality != source.modality:
+        raise InputError(f"the model {model.name} reads {model.modality}, the source gives {source.modality}")
+
+
+def items_of_a_shard(source: Source, model: Any, layers: Sequence[int | str], dtype: str) -> int:
+    """How many items of a source a shard takes; batches of a forward pass do not cross shards.
+
+    The plan depends on the widest layer of those asked for, and is part of the recipe.
+    """
+    itemsize = 4 if dtype == "float32" else 2
+    largest = max(model.width(layer) * _cells_of_an_item(source, model, layer) for layer in layers)
+    return max(1, int(SHARD_BYTES // (largest * itemsize)))
 
 
 def _finished(folder: Path, recipe: dict[str, Any]) -> Field | None:
@@ -156,7 +171,7 @@ class _Kept:
 
 
 def _run_shard(
-    items: Iterable[tuple[Item, Array, Grid]],
+    items: Iterable[Member],
     model: Any,
     layers: Sequence[int | str],
     kept: dict[int | str, _Kept],
@@ -166,30 +181,15 @@ def _run_shard(
     shapes = {layer: model.cell_shape(layer) for layer in layers}  # layers of one share their rows
     records: dict[tuple[int, ...], list[dict[str, Any]]] = {shape: [] for shape in shapes.values()}
     grids: dict[tuple[int, ...], list[Grid]] = {shape: [] for shape in shapes.values()}
-    for group in _batches(items, batch_cells):
-        batch = model.prepare([array for _, array, _ in group])
-        outputs = {layer: _numpy(values) for layer, values in model.run(batch, list(kept)).items()} if kept else {}
-        lattices = {shape: model.lattice(batch, layer) for layer, shape in shapes.items()}
-        for i, (item, _, grid) in enumerate(group):
-            placed = {shape: core_cells(item, grid, cells[i]) for shape, cells in lattices.items()}
+    for group in forward_batches(items, batch_cells):
+        for item, placed, values in forward(group, model, shapes, list(kept)):
             for shape, (cells, _) in placed.items():
-                if cells.ndim == 1 or cells.size:  # the last tile of a scan may be too thin for a coarse cell
+                if is_item(cells):
                     records[shape].append(item.record)
                     grids[shape].append(cells)
             for layer, shelf in kept.items():
-                cells, keep = placed[shapes[layer]]
-                # Nearly always a run of neighbours, which a slice reads without a copy.
-                run = len(keep) > 0 and keep[-1] - keep[0] + 1 == len(keep)
-                values = outputs[layer][i][slice(int(keep[0]), int(keep[-1]) + 1) if run else keep]
-                if not np.isfinite(values).all():
-                    row, channel = np.argwhere(~np.isfinite(values))[0]
-                    raise InputError(
-                        f"layer {layer} of {model.name} gave {values[row, channel]} in item {item.record['item']}, "
-                        f"cell {_told(cells, int(row))}, channel {channel}; activations must be finite "
-                        "(try dtype float32)"
-                    )
                 try:
-                    shelf.add(values)
+                    shelf.add(values[layer])
                 except OverflowError as error:
                     raise InputError(
                         f"layer {layer}: an activation of {error}; use dtype bfloat16 or float32"
@@ -199,6 +199,45 @@ def _run_shard(
     return {layer: made[shape] for layer, shape in shapes.items()}
 
 
+def is_item(cells: Grid) -> bool:
+    """Whether an item is one of the Rows: the last tile of a scan may be too thin for a coarse cell."""
+    return cells.ndim == 1 or bool(cells.size)
+
+
+def forward(
+    group: Sequence[Member],
+    model: Any,
+    shapes: dict[int | str, tuple[int, ...]],
+    layers: Sequence[int | str],
+) -> Iterator[tuple[Item, dict[tuple[int, ...], Placed], dict[int | str, Array]]]:
+    """One batch through the model: (item, {cell shape: its rows}, {layer: (rows, channels) float32}) of each.
+
+    group: items of one shape, as `forward_batches` gives them. shapes: the cell shape of every layer that is placed.
+    layers: those the model runs for; without any it does not run. InputError for an activation that is not finite.
+    """
+    batch = model.prepare([array for _, array, _ in group])
+    outputs = {layer: _numpy(values) for layer, values in model.run(batch, layers).items()} if layers else {}
+    lattices = {shape: model.lattice(batch, layer) for layer, shape in shapes.items()}
+    for i, (item, _, grid) in enumerate(group):
+        placed = {shape: core_cells(item, grid, cells[i]) for shape, cells in lattices.items()}
+        found = {layer: _core_values(outputs[layer][i], placed[shapes[layer]][1]) for layer in layers}
+        for layer, values in found.items():
+            if not np.isfinite(values).all():
+                row, channel = np.argwhere(~np.isfinite(values))[0]
+                raise InputError(
+                    f"layer {layer} of {model.name} gave {values[row, channel]} in item {item.record['item']}, "
+                    f"cell {_told(placed[shapes[layer]][0], int(row))}, channel {channel}; activations must be finite "
+                    "(try dtype float32)"
+                )
+        yield item, placed, found
+
+
+def _core_values(values: Array, keep: Array) -> Array:
+    """The rows of one item; nearly always a run of neighbours, which a slice reads without a copy."""
+    run = len(keep) > 0 and keep[-1] - keep[0] + 1 == len(keep)
+    return np.asarray(values[slice(int(keep[0]), int(keep[-1]) + 1) if run else keep])
+
+
 def _told(cells: Grid, row: int) -> Any:
     """Where a row is, for a message."""
     if cells.ndim == 1:
@@ -206,9 +245,9 @@ def _told(cells: Grid, row: int) -> Any:
     return f"{np.unravel_index(row, cells.shape)} at {cells.centers[row].round(1).tolist()} {cells.space.unit}"
 
 
-def _batches(items: Iterable[tuple[Item, Array, Grid]], cells: int) -> Iterable[list[tuple[Item, Array, Grid]]]:
+def forward_batches(items: Iterable[Member], cells: int) -> Iterator[list[Member]]:
     """Consecutive items of equal shape, up to `cells` array cells: nothing is padded that need not be."""
-    group: list[tuple[Item, Array, Grid]] = []
+    group: list[Member] = []
     for one in items:
         if group and (one[1].shape != group[0][1].shape or (len(group) + 1) * one[1].size > cells):
             yield group
@@ -222,7 +261,7 @@ def _numpy(values: Any) -> Array:
     return np.asarray(values.detach().float().cpu().numpy())
 
 
-def core_cells(item: Item, grid: Grid, cells: Grid) -> tuple[Grid, Array]:
+def core_cells(item: Item, grid: Grid, cells: Grid) -> Placed:
     """The cells of one item that become rows: their Grid, and their positions among the model's cells.
 
     A cell belongs to the core that holds its middle, and is clipped to it, so that neighbouring cores tile even

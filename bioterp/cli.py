@@ -161,6 +161,8 @@ def _summary(joined: dict[str, Any]) -> None:
     if "layers" in joined:
         summary.print_layers(joined["layers"])
         summary.print_comparison(joined["comparison"])
+    if "dictionaries" in joined:
+        summary.print_dictionaries(joined["dictionaries"], joined.get("stability"))
 
 
 # ---------------------------------------------------------------------- stages

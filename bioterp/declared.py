@@ -181,6 +181,61 @@ CANDIDATES = _columns(
     ("median_r2", "float64", "fraction", "median of the same over the features tested; near 0 without an association"),
 )
 
+DICTIONARIES = _columns(
+    ("split", "string", "", "the part the numbers come from"),
+    ("n", "int32", "rows", "rows of that part that were read: whole items, drawn by a fixed seed"),
+    ("n_blocks", "int32", "blocks", "blocks (at most 256 groups of them) behind the interval of fvu"),
+    ("width", "int32", "features", "features of the dictionary"),
+    ("k", "float64", "features", "active features a row was to have; null where that is not known"),
+    ("gamma", "float64", "", "length of the rows' mean / length of their standard deviation: how far off the origin"),
+    ("fvu", "float64", "fraction", "variance left unexplained, about the mean of these rows; 1 is the mean itself"),
+    ("fvu_lo", "float64", "fraction", "lower end of its 95 % delete-one-block jackknife interval"),
+    ("fvu_hi", "float64", "fraction", "upper end of that interval"),
+    ("l0", "float64", "features", "active features of a row, mean"),
+    ("dead", "float64", "fraction", "features active on none of these rows"),
+    ("cosine_median", "float64", "", "largest |cosine| of a feature's decoder row to another's: median over features"),
+    ("cosine_p90", "float64", "", "90th percentile of the same"),
+    ("cosine_p99", "float64", "", "99th percentile of the same"),
+    ("cosine_max", "float64", "", "largest of the same"),
+    ("cosine_random", "float64", "", "cosine_median of a dictionary of as many random directions"),
+    ("near_duplicates", "int32", "pairs", "pairs of features whose decoder rows have |cosine| ≥ 0.9"),
+    ("n_spliced", "int32", "cells", "cells of the model's output behind what follows; 0 where nothing was spliced in"),
+    ("loss", "string", "", "what the model is judged by; null where there is no loss"),
+    ("loss_clean", "float64", "bits", "loss per token of the model as it is"),
+    ("loss_spliced", "float64", "bits", "the same with the reconstruction in place of the layer's activations"),
+    ("loss_mean", "float64", "bits", "the same with the mean of the rows in their place"),
+    ("loss_zero", "float64", "bits", "the same with zeros in their place"),
+    ("recovered_mean", "float64", "fraction", "(loss_mean − loss_spliced) / (loss_mean − loss_clean)"),
+    ("recovered_mean_lo", "float64", "fraction", "lower end of its 95 % delete-one-block jackknife interval"),
+    ("recovered_mean_hi", "float64", "fraction", "upper end of that interval"),
+    ("recovered_zero", "float64", "fraction", "(loss_zero − loss_spliced) / (loss_zero − loss_clean)"),
+    ("recovered_zero_lo", "float64", "fraction", "lower end of its 95 % delete-one-block jackknife interval"),
+    ("recovered_zero_hi", "float64", "fraction", "upper end of that interval"),
+    ("kl", "float64", "bits", "KL(clean ‖ spliced) of the model's output distribution per token"),
+    ("kl_mean", "float64", "bits", "the same for mean-ablation"),
+    ("kl_zero", "float64", "bits", "the same for zero-ablation"),
+    ("change", "float64", "fraction", "squared change of outputs that are no distribution / their variance"),
+    ("change_mean", "float64", "fraction", "the same for mean-ablation"),
+    ("change_zero", "float64", "fraction", "the same for zero-ablation"),
+)
+STABILITY = _columns(
+    ("other_seed", "int32", "", "seed of the dictionary it is compared with"),
+    ("n_features", "int32", "features", "width of the first"),
+    ("other_features", "int32", "features", "width of the other"),
+    ("greedy", "float64", "", "largest cosine of a decoder row to any of the other's: mean over features, both ways"),
+    ("greedy_random", "float64", "", "the same of two random dictionaries of these sizes: where training begins"),
+    ("assigned", "float64", "", "mean cosine of the best one-to-one matching; null above 4,096 features"),
+    ("assigned_random", "float64", "", "the same of two random dictionaries of these sizes"),
+    ("found_again", "float64", "fraction", "features whose match (one to one, else greedy) has a cosine ≥ 0.7"),
+)
+DENSITY = _columns(
+    ("lo", "float64", "fraction", "features active on more than this share of the rows …"),
+    ("hi", "float64", "fraction", "… and on at most this share; lo = hi = 0 are the dead ones"),
+    ("n_features", "int32", "features", "how many there are"),
+    ("n", "int32", "rows", "rows that were read"),
+    ("split", "string", "", "the part they come from"),
+)
+
 # Tables of DESIGN §6 that later analyses fill (probing, association, confounding) are declared with them.
 TABLES: dict[str, tuple[Column, ...]] = {
     "detection": (*SUBJECT, *LAYER, *FEATURE, *TERM, *DETECTION, *NOTE),
@@ -191,4 +246,7 @@ TABLES: dict[str, tuple[Column, ...]] = {
     "layers": (*SUBJECT, *LAYER, *TERM, *LAYERS, *NOTE),
     "comparison": (*SUBJECT, *LAYER, *FEATURE, *TERM, *COMPARISON, *NOTE),
     "candidates": (*SUBJECT, *LAYER, *CANDIDATES, *NOTE),
+    "dictionaries": (*SUBJECT, *LAYER, *DICTIONARIES, *NOTE),
+    "stability": (*SUBJECT, *LAYER, *STABILITY, *NOTE),
+    "density": (*SUBJECT, *LAYER, *DENSITY),
 }

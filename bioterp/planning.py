@@ -34,6 +34,16 @@ class Representation:
     quality: Callable[[], dict[str, Any]] | None = None
 
 
+@dataclass(frozen=True)
+class Together:
+    """Tables of all dictionaries of a layer at once: where they are kept, what they hang on, how they are made."""
+
+    name: str
+    folder: Path
+    recipe: Any
+    make: Callable[[], dict[str, Any]]
+
+
 def by_depth(layers: Sequence[Layer]) -> list[Layer]:
     """Block numbers from shallow to deep (−1 is the last), then named modules, of which the depth is not known."""
     numbers = sorted((layer for layer in layers if isinstance(layer, int)), key=lambda layer: (layer < 0, layer))

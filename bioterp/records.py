@@ -7,7 +7,10 @@ from pathlib import Path
 from typing import Any
 
 BASELINES = ("neurons", "pca", "random-directions", "random-weights")  # of every modality
-ANALYSES = {"dna": ("detection", "enrichment"), "scans": ("detection", "enrichment", "candidates")}
+ANALYSES = {
+    "dna": ("detection", "enrichment", "fidelity"),
+    "scans": ("detection", "enrichment", "candidates", "fidelity"),
+}
 OF_KIND = {"dna": ("composition",), "scans": ("position", "intensity")}  # what a source alone can tell
 
 
@@ -70,8 +73,9 @@ class Dictionary:
     k: int = 32
     tokens: int | str | None = None
     seeds: list[int] = field(default_factory=lambda: [0])
-    batch: int = 1024
+    batch: int | None = None
     lr: float | None = None
+    selection: str = "float32"
 
 
 @dataclass(frozen=True)
@@ -116,8 +120,9 @@ CHOICES = {
     "source.kind": tuple(SOURCES),
     "source.strands": ("both", "+", "-", "regions"),
     "source.oblique": ("straighten", "keep"),
-    "dictionary.kind": ("topk", "batchtopk"),
-    "analyses": ("detection", "enrichment", "readout", "candidates"),
+    "dictionary.kind": ("topk", "batchtopk", "matryoshka"),
+    "dictionary.selection": ("float32", "bfloat16"),
+    "analyses": ("detection", "enrichment", "readout", "candidates", "fidelity"),
     "baselines": (*BASELINES, *(name for names in OF_KIND.values() for name in names)),
     "exports": ("tsv", "parquet", "bigwig", "bedgraph", "bed", "nifti", "h5ad"),
     "dtype": ("float32", "bfloat16", "float16"),

@@ -29,7 +29,7 @@ from bioterp.planning import Layer, groups, room_for_activations
 from bioterp.progress import say
 from bioterp.records import DNASource, Run
 from bioterp.rows import SPLITS
-from bioterp.train import fit
+from bioterp.train import fit_many
 from bioterp.values import Deferred, Values
 
 Frames = dict[str, pd.DataFrame]
@@ -170,30 +170,39 @@ class Stages:
         return self.run.source.fasta
 
     def fitted(self, acts: Field, layer: Layer, seed: int, random: bool = False) -> Dictionary:
-        """The dictionary of a layer and seed, fitted unless it is there already."""
+        """The dictionary of a layer and seed; unless it is there fitted, with the layer's other seeds in one pass."""
+        found = self._found(acts, layer, seed, random)
+        if found is not None:
+            return found
         spec = self.run.dictionary
-        folder = self._folder(layer, seed, random)
-        recipe = self._recipe(acts, seed)
-        if (folder / "dictionary" / "meta.json").exists():
-            sae = Dictionary.load(folder / "dictionary")
-            if sae.about.get("recipe") == recipe:
-                return sae
-        store.discard(folder)
-        with self._timed(f"fit {folder.parent.parent.name} layer {layer}"):
-            made = fit(
+        seeds = [one for one in ([seed] if random else spec.seeds) if self._found(acts, layer, one, random) is None]
+        name, valid = self._folder(layer, seed, random).parent.parent.name, acts.split("valid")
+        keep = self._folder(layer, seed, random).parent / "training"
+        with self._timed(f"fit {name} layer {layer}"):
+            own = {name: getattr(spec, name) for name in ("width", "k", "kind", "lr", "selection")}
+            made = fit_many(
                 acts.split("train"),
-                width=spec.width,
-                k=spec.k,
-                seed=seed,
-                kind=spec.kind,
+                [{**own, "seed": one} for one in seeds],
                 tokens=spec.tokens if isinstance(spec.tokens, int) else None,
                 batch=spec.batch,
-                lr=spec.lr,
+                keep=keep,
             )
-            about = {**made.about, **made.quality(acts.split("valid")), "dictionary": folder.parent.parent.name}
-        about |= {"representation": "random-weights" if random else "dictionary", "recipe": recipe}
-        dataclasses.replace(made, about=about).save(folder / "dictionary")
-        return Dictionary.load(folder / "dictionary")
+            for one, sae in zip(seeds, made, strict=True):
+                about = {**sae.about, **sae.quality(valid), "dictionary": name, "recipe": self._recipe(acts, one)}
+                about["representation"] = "random-weights" if random else "dictionary"
+                folder = self._folder(layer, one, random)
+                store.discard(folder)
+                dataclasses.replace(sae, about=about).save(folder / "dictionary")
+        store.discard(keep)
+        return Dictionary.load(self._folder(layer, seed, random) / "dictionary")
+
+    def _found(self, acts: Field, layer: Layer, seed: int, random: bool) -> Dictionary | None:
+        """What an earlier run left, if it is what this one would make."""
+        folder = self._folder(layer, seed, random) / "dictionary"
+        if not (folder / "meta.json").exists():
+            return None
+        sae = Dictionary.load(folder)
+        return sae if sae.about.get("recipe") == self._recipe(acts, seed) else None
 
     def _recipe(self, acts: Field, seed: int) -> str:
         """What a dictionary depends on."""

@@ -25,8 +25,9 @@ from bioterp.dictionary import Dictionary
 from bioterp.errors import InputError
 from bioterp.export import export
 from bioterp.field import Field
-from bioterp.planning import Layer, Representation
+from bioterp.planning import Layer, Representation, Together
 from bioterp.progress import say
+from bioterp.quality import quality_report
 from bioterp.records import OF_KIND
 from bioterp.report import report
 from bioterp.report.pictures import save_layers
@@ -43,7 +44,10 @@ FOLDERS = (
     "tables",
     "exports",
 )
-TABLES = ("readout", "detection", "enrichment", "features", "blocks", "candidates")
+TABLES = (
+    "readout", "detection", "enrichment", "features", "blocks", "candidates", "dictionaries", "density", "stability",
+)  # fmt: skip
+APART = "fidelity"  # an analysis with tables of its own, of a layer and not of one set of codes
 
 
 @dataclass(frozen=True)
@@ -65,7 +69,7 @@ class Study(Stages):
             "codes": one.recipe,
             "truth": [truth.columns.to_csv(), truth.about.get("recipe")],
             "rows": truth.rows.id,
-            "analyses": self.run.analyses,
+            "analyses": [name for name in self.run.analyses if name != APART],
             "code": [__version__, tables.SCHEMA_VERSION],
         }
         return self._stored_tables(one.folder / "tables", recipe, functools.partial(self._frames, one, truth))
@@ -123,6 +127,9 @@ class Study(Stages):
         qualities = []
         best: tuple[float, Representation | None] = (-1.0, None)
         for one in self._representations():
+            if isinstance(one, Together):
+                parts.append(self._stored_tables(one.folder, one.recipe, one.make))
+                continue
             frames = self.analyse(one, truths[one.rows.rows.id])
             parts.append(frames)
             if one.quality is not None:
@@ -208,7 +215,7 @@ class Study(Stages):
             images=getattr(self.source, "volume", None),
         )
 
-    def _representations(self) -> Iterator[Representation]:
+    def _representations(self) -> Iterator[Representation | Together]:
         """What to analyse, group by group: dictionaries, then what they must beat."""
         root = self.out / "dictionaries"
         for random in (False, True) if "random-weights" in self.run.baselines else (False,):
@@ -220,6 +227,8 @@ class Study(Stages):
                     if layer in self.run.layers:
                         for seed in self.run.dictionary.seeds if not random else self.run.dictionary.seeds[:1]:
                             yield self._dictionary(acts, layer, seed, random)
+                        if APART in self.run.analyses:
+                            yield self._fidelity(acts, layer, random)
                         if not random:
                             yield from self._baselines(acts, layer)
                 self._drop(group, random)
@@ -243,6 +252,20 @@ class Study(Stages):
 
         recipe = [name, self._recipe(acts, seed)]
         return Representation(name, layer, seed, acts, folder, recipe, make, folder / "codes", quality)
+
+    def _fidelity(self, acts: Field, layer: Layer, random: bool) -> Together:
+        """The quality report of a layer's dictionaries, while its activations are there."""
+        seeds = self.run.dictionary.seeds if not random else self.run.dictionary.seeds[:1]
+        folder = self._folder(layer, seeds[0], random)
+
+        def make() -> Frames:
+            first, *others = (self.fitted(acts, layer, seed, random) for seed in seeds)
+            say(f"quality of {folder.parent.parent.name} of layer {layer}")
+            with self._timed(f"quality {folder.parent.parent.name}"):
+                return quality_report(first, acts, self._model(random), self.source, others)
+
+        recipe = [APART, [self._recipe(acts, seed) for seed in seeds], __version__, tables.SCHEMA_VERSION]
+        return Together(APART, folder.parent / APART, recipe, make)
 
     def _baselines(self, acts: Field, layer: Layer) -> Iterator[Representation]:
         spec, root = self.run.dictionary, self.out / "dictionaries"

@@ -8,6 +8,7 @@ import pandas as pd
 
 from bioterp.analyses.layers import in_order
 from bioterp.report.best import CROSS, best_per_term, excess, order_of, two
+from bioterp.report.fidelity import agreement
 from bioterp.report.heat import in_reading_order, subject_in
 from bioterp.report.tally import in_words, tallies
 
@@ -125,6 +126,33 @@ def print_layers(layers: pd.DataFrame) -> None:
         table.add_row(*cells)
     console.print(table)
     _say_crossed(console, mine)
+
+
+def print_dictionaries(dictionaries: pd.DataFrame, stability: pd.DataFrame | None = None) -> None:
+    """A line per layer: FVU, L0, dead, loss recovered, KL, how far seeds agree; means over seeds. Nothing for none."""
+    mine = dictionaries[dictionaries["representation"] != "random-weights"]
+    if not len(mine):
+        return
+    names = {"fvu": ".3f", "l0": ".1f", "dead": ".1%", "recovered_mean": ".3f", "kl": ".2g", "change": ".2g"}
+    names = {name: form for name, form in names.items() if mine[name].notna().any()}
+    heads = {"fvu": "FVU", "l0": "L0", "kl": "KL bits", "recovered_mean": "loss recovered", "change": "output change"}
+    random = dictionaries[dictionaries["representation"] == "random-weights"].groupby("layer")["fvu"].mean()
+    pairs = agreement(stability)
+    from rich.markup import escape
+    from rich.table import Table
+
+    table = Table(title=f"Dictionaries on {mine['n'].median():,.0f} held-out rows, mean over seeds", box=None)
+    table.add_column("layer")
+    more = [*(["seeds agree", "(random)"] if pairs else []), *(["FVU, random weights"] if len(random) else [])]
+    for head in [*(heads.get(name, name) for name in names), *more]:
+        table.add_column(head, justify="right")
+    for layer in in_order(mine["layer"]):
+        own = mine[mine["layer"] == layer]
+        cells = [escape(layer), *(_number(own[name].mean(), form) for name, form in names.items())]
+        held = pairs.get((str(own["representation"].iloc[0]), layer), (float("nan"), float("nan")))
+        cells += [_number(value, ".2f") for value in held] if pairs else []
+        table.add_row(*cells, *([_number(random.get(layer, float("nan")), ".3f")] if len(random) else []))
+    _console().print(table)
 
 
 def print_comparison(comparison: pd.DataFrame) -> None:

@@ -74,7 +74,8 @@ def states(truth: Field, term: str) -> np.ndarray:
 
 def test_every_table_of_every_representation(whole: Path) -> None:
     found = tables_of(whole / "results")
-    assert set(found) == {"detection", "enrichment", "features", "blocks", "layers", "comparison", "candidates"}
+    wanted = {"detection", "enrichment", "features", "blocks", "layers", "comparison", "candidates"}
+    assert set(found) == wanted | {"dictionaries", "density", "stability"}
     for name, frame in found.items():
         pd.testing.assert_frame_equal(tables.conform(name, frame), frame)
         read = tables.read(whole / "results" / "tables" / f"{name}.tsv")

@@ -65,7 +65,8 @@ def forwards(monkeypatch: pytest.MonkeyPatch) -> list[int]:
 
 def test_every_table_of_every_representation(whole: Path) -> None:
     found = tables_of(whole / "results")
-    assert set(found) == {"detection", "enrichment", "features", "blocks", "layers", "comparison"}
+    wanted = {"detection", "enrichment", "features", "blocks", "layers", "comparison"}
+    assert set(found) == wanted | {"dictionaries", "density", "stability"}
     for name, frame in found.items():
         pd.testing.assert_frame_equal(tables.conform(name, frame), frame)
         assert [c.name for c in tables.columns(name)] == list(frame.columns)
@@ -159,13 +160,14 @@ def test_again_runs_no_model(tmp_path: Path, tiny_model_folder: Path, forwards: 
 
 
 def test_another_k_fits_anew_and_runs_no_model(tmp_path: Path, tiny_model_folder: Path, forwards: list[int]) -> None:
-    chosen = ["pca", "random-directions", "random-weights"]
-    analyse(write_run(tmp_path / "a", tiny_model_folder, baselines=chosen))
+    # Without fidelity, which splices every new dictionary into the model.
+    chosen = {"baselines": ["pca", "random-directions", "random-weights"], "analyses": ["detection", "enrichment"]}
+    analyse(write_run(tmp_path / "a", tiny_model_folder, **chosen))
     first = len(forwards)
-    analyse(write_run(tmp_path / "a", tiny_model_folder, baselines=chosen, **{"dictionary.k": 5}))
+    analyse(write_run(tmp_path / "a", tiny_model_folder, **chosen, **{"dictionary.k": 5}))
     assert all(size == 1 for size in forwards[first:]) and len(forwards) - first <= 2
     # Nothing of k = 3 may be left in what is told: the tables are those of a run that never knew it.
-    analyse(write_run(tmp_path / "b", tiny_model_folder, baselines=chosen, **{"dictionary.k": 5}))
+    analyse(write_run(tmp_path / "b", tiny_model_folder, **chosen, **{"dictionary.k": 5}))
     same_tables(tmp_path / "a" / "results", tmp_path / "b" / "results")
     assert {p.name for p in (tmp_path / "a/results/dictionaries").iterdir()} >= {"topk-41-k3", "topk-41-k5"}
 

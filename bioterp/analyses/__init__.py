@@ -1,7 +1,8 @@
 """One question per file: an array kernel, a score, a table.
 
 An analysis is a module with a function of its own name and a record `ABOUT`; its file name is the word of
-the command line, of `run.yaml` and of its table. Kernels (`counting`, `shifts` …) see arrays only.
+the command line, of `run.yaml` and of its table (those of `fidelity` are `dictionaries` and `density`). Kernels
+(`counting`, `shifts` …) see arrays only.
 """
 
 from __future__ import annotations
@@ -13,7 +14,9 @@ from typing import Any
 
 from bioterp.errors import InputError, nearest
 
-NAMES = ("detection", "enrichment", "features", "readout", "layers", "comparison", "candidates")
+NAMES = (
+    "detection", "enrichment", "features", "readout", "layers", "comparison", "candidates", "fidelity", "stability",
+)  # fmt: skip
 
 
 @dataclass(frozen=True)

@@ -59,8 +59,9 @@ def report(
     Parameters
     ----------
     out: a folder (the file is `report.html` in it) or a name ending in .html.
-    tables: results by name; `detection`, `layers`, `comparison`, `features` and `readout` are shown. Baselines are
-        further representations of `detection`; without `comparison` they are compared by its scores alone.
+    tables: results by name; `detection`, `layers`, `comparison`, `features`, `readout`, `candidates`, `dictionaries`
+        and `stability` are shown. Baselines are further representations of `detection`; without `comparison` they are
+        compared by its scores alone.
     codes, truth: codes and labels on the same rows, for the pictures along the sequence or in the scans. Labels whose
         `about` says made_by = 'model' (or a column `made_by` of theirs, term by term) are spoken of as agreement.
     sequence_name: what was read, for the title.

@@ -9,6 +9,7 @@ import pandas as pd
 
 from bioterp.report import MOST_SENTENCES, Findings, densities, figures, page
 from bioterp.report.best import CROSS, MOST_NAMED, chosen_on_test, sentence
+from bioterp.report.fidelity import fidelity
 from bioterp.report.page import Html, join, tag
 from bioterp.report.versus import cell, is_layered
 from bioterp.report.words import cell_size
@@ -159,10 +160,13 @@ def quality(found: Findings) -> Html:
     if isinstance(told, Mapping) and all(isinstance(value, Mapping) for value in told.values()):
         records = [{"name": name, **value} for name, value in told.items()]
     names = [name for name in QUALITY if any(_plain(record.get(name)) for record in records)]
-    if names:
+    made = fidelity(found)
+    if made:
+        parts.append(made)
+    elif names:
         lines = [[_plain(record.get(name)) for name in names] for record in records]
         parts.append(page.table([QUALITY[name] for name in names], lines))
-    if not {"fvu", "l0", "dead"} & set(names):
+    if not made and not {"fvu", "l0", "dead"} & set(names):
         text = "Reconstruction error (FVU), L0 and dead share were not passed to the report."
         parts.append(tag("p", text, class_="note"))
     values = densities(found)
