@@ -19,6 +19,7 @@ class Bioterp(Peer):
 
     name = "bioterp"
     kinds = KINDS
+    selection = "float32"
 
     @staticmethod
     def default_lr(width: int) -> float:
@@ -41,7 +42,7 @@ class Bioterp(Peer):
         sizes = Sizes(size.d, size.d, size.width, size.k, kind)
         picked = np.random.default_rng([seed, 2]).permutation(len(rows))[:SAMPLE]
         self.sample = rows[np.sort(picked)]
-        how = recipe(sizes, steps * batch, batch, lr)
+        how = recipe(sizes, steps * batch, batch, lr, self.selection)
         self.engine = Engine(sizes, how, seed, moments(self.sample), Crew(1))
 
     def step(self, x: torch.Tensor) -> None:
@@ -56,7 +57,7 @@ class Bioterp(Peer):
         self.dictionary = finished(self.engine, {}, self.sample)
 
     def encode(self, x: torch.Tensor) -> scipy.sparse.csr_matrix:
-        return self.dictionary.encode_array(x)
+        return self.dictionary.encode_array(x, self.selection)
 
     def decode(self, codes: Any) -> torch.Tensor:
         return torch.from_numpy(self.dictionary.decode_array(codes))
@@ -68,4 +69,11 @@ class Bioterp(Peer):
         self.dictionary = dataclasses.replace(self.dictionary, activation="threshold", threshold=threshold)
 
 
-OURS = {one.name: one for one in (Bioterp,)}
+class Halved(Bioterp):
+    """The same features found by a product in bfloat16."""
+
+    name = "bioterp, bf16"
+    selection = "bfloat16"
+
+
+OURS = {one.name: one for one in (Bioterp, Halved)}

@@ -19,8 +19,9 @@ from typing import Any
 import numpy as np
 import torch
 
-from bioterp import refining
 from bioterp.arrays import Array
+from bioterp.halved import refined
+from bioterp.halved.likely import likely
 from bioterp.progress import say
 
 TILE = 1 << 22  # products held at a time by `encoded`
@@ -79,15 +80,15 @@ class Near:
     def top(self, k: int, scale: float = 1.0) -> tuple[Array, Array, Array]:
         """As `topk.top_k` of the float32 pre-activations."""
         column, indptr = self.likely(k)
-        value = refining.products(indptr, column, self.x, self.of.encoder, self.of.bias, self.names)
-        return refining.best(indptr, column, value, k, scale)  # type: ignore[no-any-return]
+        value = refined.products(indptr, column, self.x, self.of.encoder, self.of.bias, self.names)
+        return refined.best(indptr, column, value, k, scale)  # type: ignore[no-any-return]
 
     def above(self, bar: Array | float, scale: float = 1.0) -> tuple[Array, Array, Array]:
         """As `topk.above`; the bar may be each column's own, (columns,)."""
         bars = np.ascontiguousarray(np.broadcast_to(np.asarray(bar, np.float32), self.width))
         column, indptr = self.likely(0, bars)
-        value = refining.products(indptr, column, self.x, self.of.encoder, self.of.bias, self.names)
-        return refining.over(indptr, column, value, bars, scale)  # type: ignore[no-any-return]
+        value = refined.products(indptr, column, self.x, self.of.encoder, self.of.bias, self.names)
+        return refined.over(indptr, column, value, bars, scale)  # type: ignore[no-any-return]
 
     def likely(self, k: int, bars: Array | None = None) -> tuple[Array, Array]:
         """Columns and indptr of what may be among the k largest of its row and > 0; with k 0, of what may be > bars."""
@@ -102,13 +103,13 @@ class Near:
         tiny = np.where(self.far > 0, np.float32(self.x.shape[1] * 2.0**-124), np.float32(0)).astype(np.float32)
         bounds = self.own, self.far, tiny, whole
         columns = np.maximum(bias, NEVER), length, left
-        return refining.likely(self.bits, *bounds, *columns, k)  # type: ignore[no-any-return]
+        return likely(self.bits, *bounds, *columns, k)  # type: ignore[no-any-return]
 
 
 def _halved(full: Array) -> tuple[torch.Tensor, Array, Array]:
     """The neighbour in bfloat16 of (n, d) float32; the lengths of the rows, and of what they lost."""
     half = torch.from_numpy(np.require(full, np.float32, ["C", "W"])).bfloat16()
-    length, left = refining.lengths(full, half.view(torch.int16).numpy())
+    length, left = refined.lengths(full, half.view(torch.int16).numpy())
     return half, length, left
 
 
