@@ -28,10 +28,10 @@ class Bioterp(Peer):
         return recipe(Sizes(1, 1, width, 1), TOKENS, 1_024).lr
 
     @staticmethod
-    def default_batch(tokens: int, rows: int) -> int:
+    def default_batch(tokens: int, rows: int, share: float) -> int:
         from bioterp.train.recipe import batch_size
 
-        return batch_size(tokens, rows)
+        return batch_size(tokens, rows, share)
 
     def __init__(self, size: Size, kind: str, *, steps: int, batch: int, lr: float, seed: int, rows: np.ndarray):
         from bioterp.train.crew import Crew

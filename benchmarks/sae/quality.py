@@ -88,7 +88,8 @@ class Study:
         return one
 
     def own(self, engine: str, kind: str, seed: int) -> None:
-        self.run(engine, kind, ENGINES[engine].default_batch(self.tokens, TRAIN), 1.0, seed)
+        size = SIZES[self.name]
+        self.run(engine, kind, ENGINES[engine].default_batch(self.tokens, TRAIN, size.width / size.k), 1.0, seed)
 
     def tune(self, engine: str, kind: str, quick: bool) -> None:
         factors = FACTORS.get(engine, OTHERS)

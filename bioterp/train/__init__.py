@@ -91,7 +91,8 @@ def fit_many(
     """Fit several dictionaries in one pass over the rows: other seeds, widths, k, kinds.
 
     wanted: for each the words of `fit` that are its own (width, k, seed, kind, skip, lr, selection). The rest is as for
-    `fit`; each dictionary is, bit for bit, what `fit` alone would have made.
+    `fit`; each dictionary is, bit for bit, what `fit` alone would have made with the same batch (by default that of
+    the one with the largest width / k).
     """
     chunks = _chunks(acts, target)
     n, d_in, d_out = int(chunks.sizes.sum()), int(acts.shape[1]), (target or acts).shape[1]
@@ -104,7 +105,11 @@ def fit_many(
     tokens = tokens or min(max(n, 500_000), 2_000_000)
     together = world()
     where = place(device)
-    batch = batch_size(tokens, n, together.size) if batch is None else min(batch, n)
+    batch = (
+        batch_size(tokens, n, max(size.width / size.k for size in sizes), together.size)
+        if batch is None
+        else min(batch, n)
+    )
     recipes = [
         recipe(size, tokens, batch, one.get("lr"), one.get("selection"))
         for size, one in zip(sizes, wanted, strict=True)

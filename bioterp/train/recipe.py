@@ -85,9 +85,15 @@ class Recipe:
         return np.array([rate, 1 / math.sqrt(1 - self.beta2 ** (step + 1)), self.beta1, self.beta2], np.float32)
 
 
-def batch_size(tokens: int, rows: int, processes: int = 1) -> int:
-    """Rows of a step: few when there are few tokens, for then the number of steps is what is short."""
+def batch_size(tokens: int, rows: int, share: float, processes: int = 1) -> int:
+    """Rows of a step: few when there are few tokens, for then the number of steps is what is short.
+
+    share: width/k, in how many rows a feature of a fair share fires once; with fewer than about four firings a step
+    features die.
+    """
     batch = 512
+    while batch < 4096 and batch < 4 * share:
+        batch *= 2
     while batch < 4096 and tokens // batch > 8_000:
         batch *= 2
     batch = min(batch, rows)
