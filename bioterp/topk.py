@@ -9,7 +9,9 @@ import numpy as np
 
 from bioterp.arrays import Array
 
-NEARLY = 0.9  # of the last row's k-th value: most rows have k values above it, and not many more
+NEARLY = 0.9  # of the k-th value that the last row would have at this size: most have k above it, and not many more
+SOME = 1_024  # columns
+HUGE = np.float32(1e30)
 LESS = 0.7  # of a guess that was too high
 GROUP = 64  # columns turned away at once when none of them is above the bar
 
@@ -26,8 +28,12 @@ def top_k(values: Array, k: int, scale: float) -> tuple[Array, Array, Array]:
     data, indices = np.empty(rows * k, np.float32), np.empty(rows * k, np.int32)
     indptr = np.zeros(rows + 1, np.int64)
     high, where = np.empty(width + GROUP, np.float32), np.empty(width, np.int32)
-    at, guess = 0, np.float32(0)
+    at, ratio = 0, np.float32(0)
     for row in range(rows):
+        size = _size(values[row])
+        guess = np.float32(NEARLY) * ratio * size
+        if not 0 < guess < HUGE:  # the first row, or NaN or infinity among the values
+            guess = np.float32(0)
         found = _above(values[row], guess, high, where)
         while found < k and guess > 0:
             guess = np.float32(LESS) * guess if guess > np.float32(1e-6) else np.float32(0)
@@ -37,7 +43,7 @@ def top_k(values: Array, k: int, scale: float) -> tuple[Array, Array, Array]:
             padded = -(-found // GROUP) * GROUP
             high[found:padded] = 0
             least, equal = _kth(high[:padded], k)
-        guess = np.float32(NEARLY) * least
+        ratio = least / size if size > 0 else np.float32(0)
         for i in range(found):
             tied = high[i] == least and equal > 0
             if high[i] > least or tied:
@@ -64,6 +70,15 @@ def above(values: Array, bar: float) -> tuple[Array, Array, Array]:
         at += _above(values[row], least, data[at:], indices[at:])
         indptr[row + 1] = at
     return data[:at].copy(), indices[:at].copy(), indptr
+
+
+@numba.njit(cache=True, nogil=True, fastmath={"reassoc"})  # type: ignore[untyped-decorator]
+def _size(line: Array) -> Any:
+    """Something in proportion to how large the values of a row are: the sum of some of them, without sign."""
+    total = np.float32(0)
+    for c in range(min(line.size, SOME)):
+        total += abs(line[c])
+    return total
 
 
 @numba.njit(cache=True, nogil=True)  # type: ignore[untyped-decorator]

@@ -23,7 +23,7 @@ from bioterp.train.recipe import Recipe, Sizes
 from bioterp.train.selection import SELECTIONS, BatchTopK, RowTopK, stack
 from bioterp.train.world import World
 
-TILE = 1 << 22  # pre-activations of a tile: it stays in the cache between the product and the selection
+TILE = 1 << 23  # pre-activations of a tile: 1,024 rows of 8,192; smaller ones cost the product 3 to 12 %
 PIECES = 64  # of the features, in the second half of a step
 
 
