@@ -7,6 +7,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import pytest
+import scipy.optimize
 import torch
 from scipy.special import log_softmax
 from scipy.stats import t as student
@@ -287,7 +288,11 @@ def test_a_run_leaves_the_quality_of_every_dictionary(tmp_path: Path, tiny_model
     assert table["loss_clean"].nunique() == 2  # of the model, and of the one with random weights
     pairs = found["stability"]
     assert pairs[["layer", "seed", "other_seed"]].to_numpy().tolist() == [["0", 0, 3], ["1", 0, 3]]
-    assert (pairs["assigned"] > pairs["assigned_random"]).all()
+    for line in pairs.itertuples():  # what is told is of the dictionaries that lie there
+        folder = out / "dictionaries" / "topk-41-k3" / f"layer={line.layer}"
+        one, other = (Dictionary.load(folder / f"seed={seed}" / "dictionary").decoder for seed in (0, 3))
+        cosine = one @ other.T / np.outer(np.linalg.norm(one, axis=1), np.linalg.norm(other, axis=1))
+        assert line.assigned == pytest.approx(cosine[scipy.optimize.linear_sum_assignment(-cosine)].mean(), abs=1e-5)
     bins = found["density"].groupby(["representation", "layer", "seed"])["n_features"].sum()
     assert len(bins) == 6 and (bins == 41).all()
     summary.print_dictionaries(table, pairs)
