@@ -43,6 +43,7 @@ _NAMES = {
     "layers": "bioterp.analyses.layers",
     "candidates": "bioterp.analyses.candidates",
     "comparison": "bioterp.analyses.comparison",
+    "audit": "bioterp.analyses.audit",
     "export": "bioterp.export",
     "report": "bioterp.report",
 }

@@ -27,7 +27,7 @@ SUBJECT = _columns(
         "string",
         "",
         "what a feature is: dictionary, neurons, pca, random-directions, random-weights, composition, position, "
-        "intensity, model",
+        "intensity, model (of people: what they are described by)",
     ),
 )
 LAYER = _columns(("layer", "string", "", "layer of the model the activations were read from"))
@@ -236,6 +236,25 @@ DENSITY = _columns(
     ("split", "string", "", "the part they come from"),
 )
 
+AUDIT = _columns(
+    (
+        "treatment",
+        "string",
+        "",
+        "what was done to the rows first, fitted on train people: none, leace, ablated, combat",
+    ),
+    ("target", "string", "", "column of the sheet that is read"),
+    ("role", "string", "", "outcome (skill to keep) or confounder (leakage to lose)"),
+    ("probe", "string", "", "linear (ridge) or nonlinear (Gaussian kernel)"),
+    ("part", "string", "", "people scored: all; within G=g; unseen G=g (no person of the group was fitted on)"),
+    ("n", "int32", "people", "people behind the score"),
+    ("metric", "string", "", "AUROC (of classes: mean of one against the rest) or R2"),
+    ("chance", "float64", "", "the score of knowing nothing"),
+    ("score", "float64", "", "cross-fitted over blocks of people; AUROC of pairs within a fold"),
+    ("lo", "float64", "", "lower end of its 95 % bootstrap interval over blocks"),
+    ("hi", "float64", "", "upper end of that interval"),
+)
+
 # Tables of DESIGN §6 that later analyses fill (probing, association, confounding) are declared with them.
 TABLES: dict[str, tuple[Column, ...]] = {
     "detection": (*SUBJECT, *LAYER, *FEATURE, *TERM, *DETECTION, *NOTE),
@@ -249,4 +268,5 @@ TABLES: dict[str, tuple[Column, ...]] = {
     "dictionaries": (*SUBJECT, *LAYER, *DICTIONARIES, *NOTE),
     "stability": (*SUBJECT, *LAYER, *STABILITY, *NOTE),
     "density": (*SUBJECT, *LAYER, *DENSITY),
+    "audit": (*SUBJECT, *LAYER, *AUDIT, *NOTE),
 }

@@ -1,4 +1,4 @@
-"""ComBat fitted on train people, applied to others: location and scale of each batch, shrunk (kernel; sees arrays only).
+"""ComBat fitted on train people, applied to others: each batch's location and scale, shrunk (kernel; sees arrays only).
 
 Johnson, Li & Rabinovic 2007, parametric empirical Bayes; as Fortin et al. 2018 for imaging measures. The features are
 standardised by one linear model of batches and covariates fitted on train; each batch's shift γ and scale δ² are

@@ -42,6 +42,12 @@ class Basis:
         z = (x - mean) / sd
         if min(z.shape) > MOST:
             u, s, vt = sklearn.utils.extmath.randomized_svd(z, MOST, random_state=seed)
+        elif z.shape[1] > 2 * len(z):  # through the small Gram matrix: half the digits, which a penalty does not miss
+            values, u = np.linalg.eigh(z @ z.T)
+            u, s = u[:, ::-1], np.sqrt(np.maximum(values[::-1], 0))
+            kept = s > 1e-6 * s[0]
+            u, s = u[:, kept], s[kept]
+            vt = (z.T @ u / s).T
         else:
             u, s, vt = scipy.linalg.svd(z, full_matrices=False, lapack_driver="gesdd")
         held = s > 1e-10 * max(s[0] if len(s) else 0.0, 1e-300)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-import scipy.stats
 
 from bioterp.analyses.combat import combat
 from bioterp.errors import InputError
