@@ -54,6 +54,12 @@ DETECTION = _columns(
         "fraction",
         "mean F1 over all circular shifts, or permutations of subjects (cross-fitted: of each fold within itself)",
     ),
+    (
+        "f1_normalised",
+        "float64",
+        "fraction",
+        "(f1 − f1_null) / (1 − f1_null): 0 at chance, 1 when every active cell is positive and every positive active",
+    ),
     ("f1_lo", "float64", "fraction", "lower end of the 95 % delete-one-block jackknife interval"),
     ("f1_hi", "float64", "fraction", "upper end of that interval"),
     (

@@ -10,6 +10,7 @@ from bioterp.analyses.layers import in_order
 from bioterp.report.best import CROSS, best_per_term, excess, order_of, two
 from bioterp.report.fidelity import agreement
 from bioterp.report.heat import in_reading_order, subject_in
+from bioterp.report.optimism import optimism
 from bioterp.report.tally import in_words, tallies
 
 FEW = 5  # held-out instances below which a score says nothing
@@ -82,6 +83,9 @@ def print_detection(detection: pd.DataFrame) -> None:
     if table.row_count:
         console.print(table)
         _say_crossed(console, shown)
+        told = optimism(shown)
+        if told is not None:
+            console.print(told.in_words("blocks"), highlight=False)
     else:
         console.print(f"No term has {FEW} held-out instances: read more, or give smaller blocks (source.blocks).")
     if len(few):

@@ -242,6 +242,8 @@ class Detecting:
             whole["n_cells"] = int(self.counts.n_positive[test, told["term"]])
             whole["n_instances"] = int(self.n_instances[1, told["term"]])
         whole |= {"note": "; ".join(note for note in notes if note), **told}
+        if "f1" in told:
+            whole["f1_normalised"] = float(scoring.ratio(told["f1"] - told["f1_null"], 1 - told["f1_null"]))
         return [whole.get(name, np.nan) for name in RESULT]
 
     def _blocks(self, feature: int, term: int, table: Table, split: str) -> list[tuple[Any, ...]]:

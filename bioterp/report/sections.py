@@ -10,6 +10,7 @@ import pandas as pd
 from bioterp.report import MOST_SENTENCES, Findings, densities, figures, page
 from bioterp.report.best import CROSS, MOST_NAMED, chosen_on_test, sentence
 from bioterp.report.fidelity import fidelity
+from bioterp.report.optimism import optimism
 from bioterp.report.page import Html, join, tag
 from bioterp.report.versus import cell, is_layered
 from bioterp.report.words import cell_size
@@ -114,6 +115,8 @@ def in_words(found: Findings) -> Html:
     parts = [head, page.bullets(lines)]
     if len(found.mine) > MOST_SENTENCES:
         parts.append(tag("p", f"{len(found.mine) - MOST_SENTENCES} more terms are in the table below.", class_="note"))
+    told = optimism(found.mine)
+    parts += [tag("p", told.in_words(found.words.held), class_="note")] if told else []
     return join([*parts, _unscored(found)])
 
 
