@@ -54,7 +54,7 @@ def test_skill_that_is_only_the_site_goes_with_the_site() -> None:
 
 
 def test_skill_that_is_not_the_site_stays() -> None:
-    x, sheet = _people(cause=1.5)
+    x, sheet = _people(cause=2.5)
     table = bt.audit(
         {"codes": _field(scipy.sparse.csr_matrix(x))}, sheet, outcome="case", confounders=["site"], groups="site",
         covariates=["age"], resamples=30,
