@@ -44,6 +44,8 @@ _NAMES = {
     "candidates": "bioterp.analyses.candidates",
     "comparison": "bioterp.analyses.comparison",
     "audit": "bioterp.analyses.audit",
+    "marker": "bioterp.analyses.marker",
+    "Marker": "bioterp.analyses.formula",
     "export": "bioterp.export",
     "report": "bioterp.report",
 }

@@ -260,6 +260,21 @@ AUDIT = _columns(
     ("lo", "float64", "", "lower end of its 95 % bootstrap interval over blocks"),
     ("hi", "float64", "", "upper end of that interval"),
 )
+MARKER = _columns(
+    ("model", "string", "", "marker, or what it stands beside: covariates, all features, activations"),
+    ("n", "int32", "people", "people, each told by fits that have not seen its block"),
+    ("n_cases", "int32", "people", "cases among them"),
+    ("auroc", "float64", "fraction", "area under the ROC curve over pairs of people within a fold"),
+    ("auroc_lo", "float64", "fraction", "lower end of its 95 % interval (DeLong)"),
+    ("auroc_hi", "float64", "fraction", "upper end of that interval"),
+    ("difference", "float64", "fraction", "the marker's AUROC minus this model's"),
+    ("difference_lo", "float64", "fraction", "lower end of its 95 % paired interval (DeLong)"),
+    ("difference_hi", "float64", "fraction", "upper end of that interval"),
+    ("difference_p", "float64", "", "two-sided p of no difference"),
+    ("brier", "float64", "", "mean squared error of the probabilities"),
+    ("calibration_slope", "float64", "", "slope of the outcome on the logit of the probabilities; 1 is right"),
+    ("calibration_intercept", "float64", "logit", "shift of the logits at which their mean would be right; 0 is right"),
+)
 
 # Tables of DESIGN §6 that later analyses fill (probing, association, confounding) are declared with them.
 TABLES: dict[str, tuple[Column, ...]] = {
@@ -275,4 +290,5 @@ TABLES: dict[str, tuple[Column, ...]] = {
     "stability": (*SUBJECT, *LAYER, *STABILITY, *NOTE),
     "density": (*SUBJECT, *LAYER, *DENSITY),
     "audit": (*SUBJECT, *LAYER, *AUDIT, *NOTE),
+    "marker": (*SUBJECT, *LAYER, *MARKER, *NOTE),
 }

@@ -16,7 +16,7 @@ from bioterp.errors import InputError, nearest
 
 NAMES = (
     "detection", "enrichment", "features", "readout", "layers", "comparison", "candidates", "fidelity", "stability",
-    "audit",
+    "audit", "marker",
 )  # fmt: skip
 
 
