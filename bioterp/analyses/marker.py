@@ -30,8 +30,8 @@ ABOUT = Analysis(
     ),
     limits=(
         "The figures are those of the procedure (choosing and fitting, again in every fold); the formula that is kept "
-        "was fitted on everyone, and a second cohort is its test. A marker is no cause. DeLong's interval holds for the "
-        "scores as they are, not for the choice of features. People of one block are never on both sides."
+        "was fitted on everyone, and a second cohort is its test. A marker is no cause. DeLong's interval holds "
+        "for the scores as they are, not for the choice of features. People of one block are never on both sides."
     ),
     reference=(
         "Meinshausen & Bühlmann 2010, Shah & Samworth 2013 (stability selection); Firth 1993; DeLong et al. 1988; "
