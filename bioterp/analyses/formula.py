@@ -133,7 +133,7 @@ class Marker:
             if told.pop("marker") != VERSION:
                 raise StoreError(f"{Path(path).name} is a marker of another version; this bioterp reads {VERSION}")
             told["covariates"] = tuple(Coded(c["name"], tuple(c["levels"])) for c in told["covariates"])
-            made = {k: tuple(v) if isinstance(v, list) else v for k, v in told.items()}
+            made: dict[str, Any] = {k: tuple(v) if isinstance(v, list) else v for k, v in told.items()}
             return cls(**made)
         except (ValueError, KeyError, TypeError, AttributeError, UnicodeDecodeError) as error:
             raise StoreError(f"{Path(path).name} is no marker written by bioterp ({error})") from None
