@@ -25,7 +25,9 @@ FORMATS = {
     "bedgraph": "the same as text (.plus.bedgraph, .minus.bedgraph)",
     "bed": "BED9 per feature: stretches above the threshold, score 0-1000, strand, colour",
     "nifti": "map per feature and scan on the scan's own grid (maps/sub-…/…_desc-L4F123_map.nii.gz), each with a JSON",
-    "h5ad": "AnnData: blocks, BED regions or scans × features, mean activation; layers max and fraction_active",
+    "h5ad": "AnnData: people, blocks, BED regions or scans × features, mean activation; layers max and fraction_active",
+    "phenotypes": "people's features as phenotypes, their sheet as covariates, for PLINK 2 and REGENIE",
+    "bids": "people's features as a BIDS phenotype table (phenotype/bioterp.tsv and .json)",
     "tsv": "a table as tab-separated text",
     "parquet": "a table as Parquet",
 }
@@ -44,6 +46,7 @@ def export(
     regions: str | Path | pd.DataFrame | None = None,
     scans: Sequence[str] | str | None = None,
     observations: str | None = None,
+    sheet: pd.DataFrame | None = None,
 ) -> list[Path]:
     """Write a field, or a table, in one of `FORMATS` and return the files written.
 
@@ -61,7 +64,8 @@ def export(
     regions: for 'h5ad', a BED (file or contig/start/end DataFrame) whose lines become observations.
     scans: for 'nifti', scan ids, or 'all'; None = up to 10 of the test split, evenly spaced.
     observations: for 'h5ad', 'blocks', 'scans' or 'cells'; None = blocks of a sequence, scans of volumes, and the
-        cells (with their place in mm) of a single scan.
+        cells (with their place in mm) of a single scan. Of people (lattice-free rows) always the people.
+    sheet: for people, their sample sheet, indexed by sample; 'phenotypes' writes it as covariates, 'h5ad' as obs.
 
     Raises
     ------
@@ -77,6 +81,10 @@ def export(
     if not isinstance(field, Field):
         raise InputError(f"the format {format!r} takes a Field; a table can be written as tsv or parquet")
     columns = resolve(field, features)
+    if field.rows.ndim == 0 or format in ("phenotypes", "bids"):
+        from bioterp.export.people import write_people
+
+        return write_people(field, columns, target, format, sheet, table)
     if format == "h5ad":
         from bioterp.export.matrix import write_h5ad
 
