@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from bioterp import progress
+from bioterp import locks, progress
 from bioterp.errors import BioterpError, InputError, nearest
 
 
@@ -172,60 +172,74 @@ def _stage(name: str, help: str, run: Callable[[argparse.Namespace], int]) -> Ve
     return Verb(name, help, lambda parser: parser.add_argument("config", help="a run.yaml") and None, run)
 
 
-def _study(arguments: argparse.Namespace) -> Any:
-    from bioterp import config, study
+def _alone(work: Callable[[Any], int]) -> Callable[[argparse.Namespace], int]:
+    """A stage of a study whose folder nobody else writes into meanwhile."""
 
-    return study.Study(config.load(arguments.config))
+    def run(arguments: argparse.Namespace) -> int:
+        from bioterp import config, study
+
+        made = study.Study(config.load(arguments.config))  # looks before anything is written, the lock included
+        with locks.held(made.out):
+            return work(made)
+
+    return run
 
 
-def _activations(arguments: argparse.Namespace) -> int:
-    for layer, made in _study(arguments).activate().items():
+def _activations(study: Any) -> int:
+    for layer, made in study.activate().items():
         print(f"layer {layer}: {made} in {made.path}")
     return 0
 
 
-def _label(arguments: argparse.Namespace) -> int:
-    study = _study(arguments)
+def _label(study: Any) -> int:
     for rows in study.lattices():
         print(study.truth(rows).columns.to_string(index=False))
     return 0
 
 
-def _fit(arguments: argparse.Namespace) -> int:
-    for layer, seed, sae, _ in _study(arguments).dictionaries(encode=False):
+def _fit(study: Any) -> int:
+    for layer, seed, sae, _ in study.dictionaries(encode=False):
         quality = ", ".join(f"{name} {sae.about[name]:.4g}" for name in ("fvu", "l0", "dead"))
         print(f"layer {layer} seed {seed}: {quality}")
     return 0
 
 
-def _encode(arguments: argparse.Namespace) -> int:
-    for layer, seed, _, codes in _study(arguments).dictionaries():
+def _encode(study: Any) -> int:
+    for layer, seed, _, codes in study.dictionaries():
         print(f"layer {layer} seed {seed}: {codes} in {codes.path}")
     return 0
 
 
-def _analyse(arguments: argparse.Namespace) -> int:
-    study = _study(arguments)
+def _analyse(study: Any) -> int:
     _summary(study.analyse_all().joined)
     print(f"tables: {study.out / 'tables'}")
     return 0
 
 
-def _export(arguments: argparse.Namespace) -> int:
-    study = _study(arguments)
+def _export(study: Any) -> int:
     study.export_all(study.analyse_all())
     print(f"exports: {study.out / 'exports'}")
     return 0
 
 
-def _report(arguments: argparse.Namespace) -> int:
-    study = _study(arguments)
+def _report(study: Any) -> int:
     study.report_all(study.analyse_all())
     print(f"report: {study.out / 'report.html'}")
     return 0
 
 
-# ---------------------------------------------------------------------- list
+# ---------------------------------------------------------------------- verify, list
+
+
+def _verify(arguments: argparse.Namespace) -> int:
+    from bioterp import verify
+
+    problems = 0
+    for level, line in verify.findings(arguments.results):
+        problems += level == "problem"
+        print(f"{level:<8} {line}")
+    return 2 if problems else 0
+
 
 LISTS = ("models", "annotations", "analyses", "formats")
 
@@ -247,13 +261,19 @@ VERBS = (
     Verb("demo", "everything on data that ships with the dependencies; no network", _demo_arguments, _demo),
     Verb("run", "a run.yaml from end to end; the same command resumes", _run_arguments, _run),
     _stage("check", "what can be known about a run.yaml before an hour is spent", _check),
-    _stage("activations", "stage: run the model over the source", _activations),
-    _stage("label", "stage: paint the annotation onto the rows", _label),
-    _stage("fit", "stage: fit the dictionaries", _fit),
-    _stage("encode", "stage: codes of all rows", _encode),
-    _stage("analyse", "stage: every table, baselines included", _analyse),
-    _stage("export", "stage: tracks and h5ad of the best features", _export),
-    _stage("report", "stage: the HTML report", _report),
+    _stage("activations", "stage: run the model over the source", _alone(_activations)),
+    _stage("label", "stage: paint the annotation onto the rows", _alone(_label)),
+    _stage("fit", "stage: fit the dictionaries", _alone(_fit)),
+    _stage("encode", "stage: codes of all rows", _alone(_encode)),
+    _stage("analyse", "stage: every table, baselines included", _alone(_analyse)),
+    _stage("export", "stage: tracks and h5ad of the best features", _alone(_export)),
+    _stage("report", "stage: the HTML report", _alone(_report)),
+    Verb(
+        "verify",
+        "a result folder: every file against its hash, and who made it",
+        lambda parser: parser.add_argument("results", help="the folder a run wrote into") and None,
+        _verify,
+    ),
     Verb("list", "models, annotations, analyses or formats that are known", _list_arguments, _list),
 )
 

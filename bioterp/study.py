@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from bioterp import __version__, baselines, store, tables
+from bioterp import __version__, baselines, locks, store, tables, verify
 from bioterp.analyses.candidates import candidates
 from bioterp.analyses.comparison import comparison
 from bioterp.analyses.detection import detect
@@ -98,9 +98,10 @@ class Study(Stages):
 
     def execute(self) -> Frames:
         """Every stage; returns the joined tables, which also lie in `out/tables`."""
-        found = self.analyse_all()
-        self.export_all(found)
-        self.report_all(found)
+        with locks.held(self.out):
+            found = self.analyse_all()
+            self.export_all(found)
+            self.report_all(found)
         return found.joined
 
     def dictionaries(self, encode: bool = True) -> Iterator[tuple[Layer, int, Dictionary, Any]]:
@@ -200,12 +201,10 @@ class Study(Stages):
         about |= {"quality": found.qualities, "rows": len(found.truth), "stages": self.seconds, **store.provenance()}
         blocks = found.truth.rows.items.groupby("split")["block"].nunique().to_dict()
         about |= {self.source.modality_word: self.source.described(), "splits": blocks}
-        with store.writing_file(self.out / "run.json") as beside:
-            beside.write_text(json.dumps(about, indent=1, default=str))
         if "layers" in found.joined:
             save_layers(found.joined["layers"], self.out / "layers.png")
         say("writing the report")
-        return report(
+        page = report(
             self.out / "report.html",
             tables=found.joined,
             codes=found.codes,
@@ -214,6 +213,8 @@ class Study(Stages):
             sequence_name=self.source.name,
             images=getattr(self.source, "volume", None),
         )
+        verify.record(self.out, about)  # last: it holds the hashes of all the rest
+        return page
 
     def _representations(self) -> Iterator[Representation | Together]:
         """What to analyse, group by group: dictionaries, then what they must beat."""

@@ -70,9 +70,9 @@ def test_every_stage_alone(tmp_path: Path, tiny_model_folder: Path, capfd) -> No
 
     said, _ = done(capfd, "activations", file, "--quiet")
     assert "layer 1: Field(activation, 19200 rows × 24 columns" in said
-    assert {p.name for p in out.iterdir()} == {"activations"}
+    assert {p.name for p in out.iterdir()} == {".lock", "activations"}
     said, _ = done(capfd, "label", file, "--quiet")
-    assert "CDS@antisense" in said and {p.name for p in out.iterdir()} == {"activations", "labels", "rows"}
+    assert "CDS@antisense" in said and {p.name for p in out.iterdir()} == {".lock", "activations", "labels", "rows"}
     said, _ = done(capfd, "fit", file, "--quiet")
     assert said.startswith("layer 1 seed 0: fvu ") and not list(out.rglob("codes"))
     said, _ = done(capfd, "encode", file, "--quiet")
@@ -276,7 +276,7 @@ def test_an_annotation_of_another_assembly(tmp_path: Path, tiny_model_folder: Pa
     for verb in ("run", "label", "analyse"):
         said = refused(capfd, verb, file)
         assert "ends at 6953, past the end of 'one' (6700 bp)" in said and "another assembly" in said
-    assert {p.name for p in (tmp_path / "results").iterdir()} == {"rows"}  # said before the model ran
+    assert {p.name for p in (tmp_path / "results").iterdir()} == {".lock", "rows"}  # said before the model ran
     assert whole(tmp_path / "results")
     assert cli.main(["check", file, "--quiet"]) == 2
     assert "past the end of 'one'" in capfd.readouterr().out

@@ -46,10 +46,12 @@ def test_every_stage_alone(study: Path, capfd) -> None:
     out = study / "results"
     said, _ = done(capfd, "activations", file, "--quiet")
     assert "layer 0: Field(activation, " in said and "layer 1: Field(activation, " in said
-    assert "× 6 columns" in said and "× 10 columns" in said and {p.name for p in out.iterdir()} == {"activations"}
+    assert (
+        "× 6 columns" in said and "× 10 columns" in said and {p.name for p in out.iterdir()} == {".lock", "activations"}
+    )
     said, _ = done(capfd, "label", file, "--quiet")
     assert said.count("bright") == said.count("dark") == 2  # once per lattice
-    assert {p.name for p in out.iterdir()} == {"activations", "labels", "rows"}
+    assert {p.name for p in out.iterdir()} == {".lock", "activations", "labels", "rows"}
     assert {p.name for p in (out / "rows").iterdir()} == {"cells=2x2x2", "cells=4x4x4"}
     said, _ = done(capfd, "fit", file, "--quiet")
     assert said.startswith("layer 0 seed 0: fvu ") and "layer 1 seed 0: fvu " in said and not list(out.rglob("codes"))

@@ -1,0 +1,62 @@
+"""One run at a time in a folder: a lock that names its owner and cannot outlive it."""
+
+from __future__ import annotations
+
+import errno
+import fcntl
+import json
+import os
+import platform
+from collections.abc import Iterator
+from contextlib import contextmanager
+from datetime import UTC, datetime
+from pathlib import Path
+
+from bioterp.errors import StoreError
+from bioterp.progress import say
+
+NAME = ".lock"
+
+
+@contextmanager
+def held(folder: str | Path) -> Iterator[None]:
+    """Hold the lock of a folder; raises StoreError, naming the owner, while another process holds it.
+
+    The lock is the kernel's (flock), so that of a killed process is gone with it and needs no clearing away. Where the
+    file system has no locks this is said, and nothing is held.
+    """
+    path = Path(folder) / NAME
+    new = not path.parent.exists()
+    path.parent.mkdir(parents=True, exist_ok=True)
+    handle = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
+    try:
+        try:
+            fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError as error:
+            if error.errno in (errno.EWOULDBLOCK, errno.EACCES):
+                raise StoreError(
+                    f"{folder} is in use by {_owner(handle)}; wait for it, or give this run another folder"
+                ) from None
+            if error.errno not in (errno.ENOLCK, errno.ENOSYS, errno.EOPNOTSUPP):
+                raise
+            say(f"{Path(folder).name}: this file system has no locks; see that no other run writes there")
+        mine = {"pid": os.getpid(), "host": platform.node(), "since": datetime.now(UTC).isoformat(timespec="seconds")}
+        os.ftruncate(handle, 0)
+        os.pwrite(handle, json.dumps(mine).encode(), 0)
+        yield
+    finally:
+        # Else the file stays: removing it would let a third process lock another of the same name.
+        if new and [one.name for one in path.parent.iterdir()] == [
+            NAME
+        ]:  # a mistake was found before anything was made
+            path.unlink()
+            path.parent.rmdir()
+        os.close(handle)
+
+
+def _owner(handle: int) -> str:
+    try:
+        told = json.loads(os.pread(handle, 4096, 0))
+        return f"process {int(told['pid'])} on {told['host']} since {told['since']}"
+    except (ValueError, KeyError, TypeError):
+        return "another process"
