@@ -12,7 +12,7 @@ from bioterp.adapters.dna import parse_halo
 from bioterp.errors import BioterpError
 from bioterp.opening import check_paths, open_model, open_source
 from bioterp.planning import Layer, groups, room_for_activations
-from bioterp.records import DNASource, Label, Run
+from bioterp.records import DNASource, HaplotypeSource, Label, Run
 
 Finding = tuple[str, str]  # ('ok' | 'warning' | 'problem', one line)
 
@@ -31,7 +31,7 @@ def findings(run: Run) -> Iterator[Finding]:
         if spec.call is not None:
             yield from _importable("pyrodigal", "call", f"labels.{name}: call")
         elif source is not None and spec.path is not None and spec.path.is_file():
-            yield from _annotation(name, spec, source) if run.source.kind == "dna" else ()
+            yield from _annotation(name, spec, source) if run.source.kind != "scans" else ()
         elif source is not None and spec.column is not None:
             yield from _column(name, spec.column, source)
     if not run.labels:
@@ -56,6 +56,10 @@ def _source(run: Run, model: Any) -> Generator[Finding, None, Any]:
     if run.source.kind == "dna":
         total, many = sum(c.length for c in source.contigs.values()), len(source.contigs)
         yield "ok", f"source: {many} contigs, {total:,} bp, {len(source):,} windows, blocks of {source.block:,} bp"
+    elif run.source.kind == "haplotypes":
+        yield "ok", f"source: {source.told()}"
+        for line in source.unmatched.groupby("reason").size().items():
+            yield "warning", f"source: {line[1]} people are {line[0]}"
     else:
         yield "ok", f"source: {len(source.scans)} scans, {len(source):,} arrays, blocks: {source.blocks_told}"
         for line in source.left_out.itertuples():
@@ -98,7 +102,7 @@ def _fits(run: Run, source: Any, model: Any) -> Iterator[Finding]:
         yield "problem", f"model: {model.name} takes arrays of {channels[0]} channels, the source gives {channels[1]}"
         return
     try:
-        if isinstance(run.source, DNASource):
+        if isinstance(run.source, DNASource | HaplotypeSource):
             model.check_length(run.source.window + sum(parse_halo(run.source.halo)))
         else:
             for shape in sorted({tuple(tile.array_shape) for _, tile in source.tiles}):
@@ -166,7 +170,7 @@ def _disk(run: Run, source: Any, model: Any) -> Iterator[Finding]:
     while not place.exists():
         place = place.parent
     free = shutil.disk_usage(place).free
-    each = " (one cell per base)" if run.source.kind == "dna" else ""
+    each = " (one cell per base)" if run.source.kind != "scans" else ""
     line = f"disk: at most {need / 1e9:.1f} GB needed{each}, {free / 1e9:.1f} GB free{said}"
     yield ("problem", line + "; choose another out") if need > free else ("ok", line)
 

@@ -7,7 +7,9 @@ rest of the program never meets a string where it wants a number. Paths are rela
 from __future__ import annotations
 
 import dataclasses
+import functools
 import inspect
+import operator
 import re
 import types
 import typing
@@ -17,7 +19,9 @@ from typing import Any
 import yaml
 
 from bioterp.errors import InputError, nearest
-from bioterp.records import ANALYSES, BASELINES, CHOICES, OF_KIND, SOURCES, DNASource, Label, Model, Run, ScanSource
+from bioterp.records import ANALYSES, BASELINES, CHOICES, OF_KIND, SOURCES, Label, Model, Run
+
+_SOURCE: Any = functools.reduce(operator.or_, SOURCES.values())  # of any kind: which one is told by `kind`
 
 
 class _Loader(yaml.SafeLoader):
@@ -99,11 +103,16 @@ def _check_kind(run: Run) -> None:
         if "enrichment" in run.analyses or needs:
             what = "analyses: 'enrichment'" if "enrichment" in run.analyses else f"exports: {needs[0]!r}"
             raise InputError(f"{what} is made of what detection finds; put detection among the analyses")
+    pcs = run.cohort.pcs if run.cohort is not None else None
+    if pcs is not None and (pcs.vcf is None) == (pcs.path is None):
+        raise InputError("cohort.pcs needs vcf (genotypes off the target) or path (of a .eigenvec or covariate file)")
+    if pcs is not None and pcs.n < 1:
+        raise InputError(f"cohort.pcs.n is a count of at least 1; got {pcs.n}")
     if not run.analyses:
         raise InputError("analyses names none; give at least one, e.g. analyses: [detection]")
     if "candidates" in run.analyses and kind != "scans":
         raise InputError("analyses: 'candidates' is for source.kind scans")
-    foreign = {"dna": ("nifti",), "scans": ("bigwig", "bedgraph", "bed")}[kind]
+    foreign = ("bigwig", "bedgraph", "bed") if kind == "scans" else ("nifti",)
     wrong = [name for name in run.exports if name in foreign]
     if wrong:
         raise InputError(f"exports: {wrong[0]!r} cannot hold what a source of kind {kind} gives; leave it out")
@@ -148,7 +157,7 @@ def _record(kind: Any, tree: Any, where: str, base: Path) -> Any:
         tree = {"path": tree}
     if kind is Model and isinstance(tree, str):
         tree = {"name": tree}
-    if kind == DNASource | ScanSource:
+    if kind == _SOURCE:
         kind = _source_kind(tree)
     if not isinstance(tree, dict):
         raise InputError(f"{where or 'the run file'} must be a mapping of keys to values; got {_shown(tree)}")
@@ -181,7 +190,7 @@ def _source_kind(tree: Any) -> Any:
         raise InputError(f"source lacks the key 'kind'; one of {', '.join(SOURCES)}")
     if isinstance(tree, dict) and named not in SOURCES:
         raise InputError(f"source.kind: {named!r} is not known; {nearest(str(named), SOURCES)}")
-    return SOURCES.get(str(named), DNASource)
+    return SOURCES.get(str(named), SOURCES["dna"])
 
 
 def _value(kind: Any, value: Any, where: str, base: Path) -> Any:
@@ -191,7 +200,7 @@ def _value(kind: Any, value: Any, where: str, base: Path) -> Any:
         for one in value if isinstance(value, list) else [value]:
             if one is not None and one not in choices:
                 raise InputError(f"{where}: {one!r} is not known; {nearest(one, choices)}")
-    if kind == DNASource | ScanSource:
+    if kind == _SOURCE:
         return _record(kind, value, where, base)
     if origin in (typing.Union, types.UnionType):
         return _union(inner, value, where, base)
@@ -220,6 +229,8 @@ def _union(kinds: tuple[Any, ...], value: Any, where: str, base: Path) -> Any:
     if value is None and type(None) in kinds:
         return None
     wanted = [kind for kind in kinds if kind is not type(None)]
+    if len(wanted) == 1:
+        return _value(wanted[0], value, where, base)  # whose complaint names the key within
     for kind in wanted:
         try:
             return _value(kind, value, where, base)

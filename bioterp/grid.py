@@ -165,7 +165,11 @@ class Grid:
     def compose(self, cells: Grid) -> Grid:
         """Cells given on this grid's own index lattice, as a Grid in this grid's space."""
         if cells.affine is not None:
-            return Grid(self.space, cells.shape, self._regular() @ cells.affine)
+            if self.affine is None:
+                return self._compose_irregular(cells)
+            return Grid(self.space, cells.shape, self.affine @ cells.affine)
+        if self.affine is None:
+            return self._compose_irregular(cells)
         edges = self.index_to_world(cells.bounds.reshape(-1, 1)).reshape(-1, 2)
         return Grid(self.space, cells.shape, bounds=np.sort(np.rint(edges), 1), step=self.step * cells.step)
 
@@ -195,6 +199,13 @@ class Grid:
     def __repr__(self) -> str:
         kind = "regular" if self.affine is not None else "irregular"
         return f"Grid({self.space.name}, {'×'.join(map(str, self.shape))} {kind} cells, {self.space.unit})"
+
+    def _compose_irregular(self, cells: Grid) -> Grid:
+        """Cells of whole array cells: each reaches from the first it holds to the last, over what is deleted."""
+        inner = cells.bounds.astype(np.int64)
+        ends = np.stack([self.bounds[inner[:, 0]], self.bounds[np.maximum(inner[:, 1] - 1, inner[:, 0])]], 1)
+        bounds = np.stack([ends[:, :, 0].min(1), ends[:, :, 1].max(1)], 1)
+        return Grid(self.space, cells.shape, bounds=bounds, step=self.step * cells.step)
 
     def _regular(self) -> Array:
         if self.affine is None:

@@ -11,12 +11,17 @@ from typing import Any
 
 from bioterp import store
 from bioterp.errors import InputError, StoreError, nearest
-from bioterp.records import Label, Run, ScanSource
+from bioterp.records import HaplotypeSource, Label, Run, ScanSource
 from bioterp.rows import Rows
 
 
 def check_paths(run: Run) -> None:
     """Raise unless every annotation is there and `out` is free, or holds an earlier run."""
+    if run.cohort is not None:
+        raise InputError("cohort: no run analyses it yet; leave it out, and use bioterp.pool and bioterp.read_cohort")
+    for path in _read_from(run) if isinstance(run.source, HaplotypeSource) else []:
+        if path is not None and not path.is_file():
+            raise InputError(f"source: there is no file {path}")
     for name, spec in run.labels.items():
         if spec.path is not None and spec.path.name.lower().endswith((".bw", ".bigwig")):
             raise InputError(f"labels.{name}: {spec.path.name} holds numbers, which no analysis of a run takes yet")
@@ -32,14 +37,24 @@ def check_paths(run: Run) -> None:
         raise InputError(f"out: {place} is a file; give a folder")
     if not os.access(place, os.W_OK):
         raise InputError(f"out: {place} cannot be written; give another folder")
-    read = [run.source.items] if isinstance(run.source, ScanSource) else [run.source.fasta, run.source.regions]
-    inputs = [*read, *(spec.path for spec in run.labels.values())]
+    inputs = [*_read_from(run), *(spec.path for spec in run.labels.values())]
     own = {path.name for path in inputs if path is not None and path.parent.resolve() == run.out.resolve()}
     held = {path.name for path in run.out.iterdir() if path.name[0] != "."} - own if run.out.is_dir() else set()
     if held and not held & {"activations", "labels", "dictionaries", "rows", "run.json", "run.yaml"}:
         raise StoreError(
             f"out: {run.out} holds files that are no run of bioterp (such as {min(held)!r}); give a new folder"
         )
+
+
+def _read_from(run: Run) -> list[Path | None]:
+    """The files the source, and the cohort, are read from."""
+    people = [run.cohort.samples, run.cohort.regions] if run.cohort is not None else []
+    if isinstance(run.source, ScanSource):
+        return [run.source.items, *people]
+    if isinstance(run.source, HaplotypeSource):
+        vcf = run.source.vcf if isinstance(run.source.vcf, list) else [run.source.vcf]
+        return [*vcf, run.source.reference, run.source.regions, run.source.samples, *people]
+    return [run.source.fasta, run.source.regions, *people]
 
 
 def open_source(run: Run, model: Callable[[], Any]) -> Any:
@@ -55,6 +70,12 @@ def open_source(run: Run, model: Callable[[], Any]) -> Any:
             if key not in inspect.signature(Scans).parameters:
                 raise InputError(f"unknown key {key!r} in what the model wants; {nearest(key, given)}")
         return Scans(said.pop("items"), seed=run.seed, **{**wants, **said})
+    if isinstance(run.source, HaplotypeSource):
+        from bioterp.adapters.haplotypes import Haplotypes
+
+        if given["samples"] is None and run.cohort is not None:
+            given["samples"] = run.cohort.samples
+        return Haplotypes(given.pop("vcf"), given.pop("reference"), seed=run.seed, **given)
     from bioterp.adapters.dna import DNA
 
     return DNA(given.pop("fasta"), seed=run.seed, **given)

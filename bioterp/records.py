@@ -9,9 +9,14 @@ from typing import Any
 BASELINES = ("neurons", "pca", "random-directions", "random-weights")  # of every modality
 ANALYSES = {
     "dna": ("detection", "enrichment", "fidelity"),
+    "haplotypes": ("fidelity",),
     "scans": ("detection", "enrichment", "candidates", "fidelity"),
 }
-OF_KIND = {"dna": ("composition",), "scans": ("position", "intensity")}  # what a source alone can tell
+OF_KIND: dict[str, tuple[str, ...]] = {
+    "dna": ("composition",),
+    "haplotypes": (),
+    "scans": ("position", "intensity"),
+}  # what a source alone can tell
 
 
 @dataclass(frozen=True)
@@ -50,7 +55,60 @@ class ScanSource:
     assume_ras: bool = False
 
 
-SOURCES = {"dna": DNASource, "scans": ScanSource}
+@dataclass(frozen=True)
+class HaplotypeSource:
+    """Where people's sequences come from; the keywords of `bioterp.Haplotypes`. Who they are is the cohort's matter."""
+
+    kind: str
+    vcf: Path | list[Path]
+    reference: Path
+    samples: Path | None = None
+    regions: Path | None = None
+    window: int = 512
+    halo: int | list[int] = 128
+    strands: str = "both"
+    blocks: str | int | None = None
+    contigs: list[str] | dict[str, str] | None = None
+    circular: bool | list[str] | None = None
+    missing: str = "reference"
+    unphased: str = "refuse"
+    ploidy: int | None = None
+    mismatches: float = 0.01
+
+
+SOURCES = {"dna": DNASource, "scans": ScanSource, "haplotypes": HaplotypeSource}
+
+
+@dataclass(frozen=True)
+class PCs:
+    """Principal components of genotypes: of VCFs off the target, or as another tool wrote them.
+
+    vcf: of contigs the source does not read. path: a PLINK .eigenvec or a REGENIE covariate file. n: how many.
+    """
+
+    vcf: Path | list[Path] | None = None
+    path: Path | None = None
+    n: int = 10
+
+
+@dataclass(frozen=True)
+class Cohort:
+    """People, their outcomes and what else is known of them: columns of a sheet with a line per person or subject.
+
+    mediators are never adjusted for. pool: how codes become one row per person ('mean', 'max', 'top', 'fraction').
+    """
+
+    samples: Path
+    outcome: str | list[str]
+    covariates: list[str] = field(default_factory=list)
+    confounders: list[str] = field(default_factory=list)
+    groups: str | None = None
+    mediators: list[str] = field(default_factory=list)
+    categorical: list[str] = field(default_factory=list)
+    key: str | None = None
+    pcs: PCs | None = None
+    pool: str = "mean"
+    regions: Path | None = None
 
 
 @dataclass(frozen=True)
@@ -102,13 +160,14 @@ class Run:
     """
 
     out: Path
-    source: DNASource | ScanSource
+    source: DNASource | ScanSource | HaplotypeSource
     model: Model
     layers: list[int | str]
     dictionary: Dictionary = field(default_factory=Dictionary)
     labels: dict[str, Label] = field(default_factory=dict)
     analyses: list[str] = field(default_factory=lambda: list(ANALYSES["dna"]))
     baselines: list[str] = field(default_factory=lambda: [*BASELINES, *OF_KIND["dna"]])
+    cohort: Cohort | None = None
     exports: list[str] = field(default_factory=lambda: ["tsv"])
     export_features: int = 20
     seed: int = 0
@@ -120,6 +179,9 @@ CHOICES = {
     "source.kind": tuple(SOURCES),
     "source.strands": ("both", "+", "-", "regions"),
     "source.oblique": ("straighten", "keep"),
+    "source.missing": ("reference", "mask"),
+    "source.unphased": ("refuse", "first", "mask"),
+    "cohort.pool": ("mean", "max", "top", "fraction"),
     "dictionary.kind": ("topk", "batchtopk", "matryoshka"),
     "dictionary.selection": ("float32", "bfloat16"),
     "analyses": ("detection", "enrichment", "readout", "candidates", "fidelity"),

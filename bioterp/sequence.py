@@ -214,6 +214,20 @@ def reverse_complement(codes: Array) -> Array:
 
 
 LETTERS = np.frombuffer(b"ACGTN", np.uint8)
+MITO = {"m", "mt", "mito", "mitochondrion", "nc_012920", "chrm"}
+
+
+def plain_name(name: str) -> str:
+    """A contig's name without the prefixes and suffixes sources differ by: chr1 and 1, chrM, MT and NC_012920.1."""
+    core = re.sub(r"^(chromosome|chr)[_ ]?(?=.)", "", name.lower())
+    core = re.sub(r"\.\d+$", "", core.split("|")[-1] or core)
+    return "mt" if core in MITO else core
+
+
+def to_codes(letters: str) -> Array:
+    """Letters as codes; whatever is no base is masked."""
+    codes = np.frombuffer(letters.encode("latin-1", "replace").translate(_TABLE), np.uint8)
+    return np.where(codes > MASKED, np.uint8(MASKED), codes)
 
 
 def to_text(codes: Array) -> str:

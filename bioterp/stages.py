@@ -27,7 +27,7 @@ from bioterp.field import Field
 from bioterp.opening import check_paths, content, masks, open_model, open_source
 from bioterp.planning import Layer, groups, room_for_activations
 from bioterp.progress import say
-from bioterp.records import DNASource, Run
+from bioterp.records import DNASource, HaplotypeSource, Run
 from bioterp.rows import SPLITS
 from bioterp.train import fit_many
 from bioterp.values import Deferred, Values
@@ -166,6 +166,8 @@ class Stages:
         return label(rows.rows, source, within=spec.within, sequence=sequence, **options)
 
     def _fasta(self) -> Path:
+        if isinstance(self.run.source, HaplotypeSource):
+            return self.run.source.reference
         assert isinstance(self.run.source, DNASource)  # config refuses call: and code: for other kinds
         return self.run.source.fasta
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import re
 from collections.abc import Mapping, Sequence
 
 import numpy as np
@@ -11,8 +10,7 @@ import numpy as np
 from bioterp.annotations.features import Contig, Features
 from bioterp.errors import InputError, nearest
 from bioterp.grid import Space
-
-MITO = {"m", "mt", "mito", "mitochondrion", "nc_012920", "chrm"}
+from bioterp.sequence import plain_name
 
 
 def rename(features: Features, contigs: Mapping[str, str] | None) -> Features:
@@ -31,20 +29,13 @@ def rename(features: Features, contigs: Mapping[str, str] | None) -> Features:
     return Features(table, known, features.kind, features.path)
 
 
-def _plain(name: str) -> str:
-    """A contig's name without the prefixes and suffixes sources differ by."""
-    core = re.sub(r"^(chromosome|chr)[_ ]?(?=.)", "", name.lower())
-    core = re.sub(r"\.\d+$", "", core.split("|")[-1] or core)
-    return "mt" if core in MITO else core
-
-
 def guess(features: Features, spaces: Sequence[Space]) -> dict[str, str]:
     """{name in the sequence: name in the annotation} that the names, aliases or lengths suggest."""
     found: dict[str, str] = {}
     for space in spaces:
         for name, about in features.contigs.items():
-            aliases = {_plain(a) for a in (name, *about.aliases)}
-            if _plain(space.name) in aliases or (space.length is not None and about.length == space.length):
+            aliases = {plain_name(a) for a in (name, *about.aliases)}
+            if plain_name(space.name) in aliases or (space.length is not None and about.length == space.length):
                 found[space.name] = name
                 break
     if not found and len(features.contigs) == 1 and len(spaces) == 1:

@@ -74,7 +74,7 @@ def _there(path: Path) -> Path:
     return path
 
 
-def _plain(values: pd.Series) -> pd.Series:
+def plain_text(values: pd.Series) -> pd.Series:
     """Text without blanks, missing as None."""
     text = values.astype(object).where(values.notna(), "").astype(str).str.strip()
     return text.where(~text.str.lower().isin(MISSING), None)
@@ -82,7 +82,7 @@ def _plain(values: pd.Series) -> pd.Series:
 
 def kind_of(values: pd.Series) -> str:
     """'numbers' where every value is one and not all are 0 or 1; else 'terms'."""
-    text = _plain(values).dropna()
+    text = plain_text(values).dropna()
     if not len(text):
         return "terms"
     numbers = pd.to_numeric(text, errors="coerce")
@@ -115,7 +115,7 @@ def _lines(rows: Rows, table: pd.DataFrame, key: str | None, title: str) -> tupl
 def _numbers(rows: Rows, table: pd.DataFrame, columns: list[str], line: Array, about: dict[str, Any]) -> Field:
     values = np.full((len(rows.items), len(columns)), np.nan, np.float32)
     for at, column in enumerate(columns):
-        told = pd.to_numeric(_plain(table[column]), errors="coerce").to_numpy(np.float64)
+        told = pd.to_numeric(plain_text(table[column]), errors="coerce").to_numpy(np.float64)
         values[:, at] = np.where(line >= 0, told[line], np.nan)
     frame = pd.DataFrame({"name": columns, "strand": "both", "source": about["source"], "n_instances": 0})
     return Field(rows, np.repeat(values, np.diff(rows.offsets), axis=0), frame, "label", about)
@@ -128,7 +128,7 @@ def _terms(
     names: list[str] = []
     parts: list[tuple[int, Array, Array]] = []  # term, items that have it, items of which it is unknown
     for column in columns:
-        text = _plain(table[column])
+        text = plain_text(table[column])
         told = np.where(line >= 0, text.to_numpy(object)[line], None)
         levels = sorted({str(v) for v in told if v is not None})
         if not levels:
