@@ -49,6 +49,7 @@ _NAMES = {
     "audit": "bioterp.analyses.audit",
     "marker": "bioterp.analyses.marker",
     "Marker": "bioterp.analyses.formula",
+    "pool": "bioterp.pooling",
     "export": "bioterp.export",
     "report": "bioterp.report",
 }
