@@ -9,8 +9,9 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from bioterp.analyses.counting import BATCH, BadCode, Counts, count
-from bioterp.analyses.edges import bin_edges, sample_active
+from bioterp.analyses.blocks import BATCH, BadCode, Block, batch_rows
+from bioterp.analyses.counting import Counts, count
+from bioterp.analyses.edges import bin_edges, sample_active, thinned
 from bioterp.analyses.parts import Part
 from bioterp.analyses.permuting import Exchange
 from bioterp.analyses.runs import plan
@@ -64,20 +65,27 @@ def sides_of(rows: Rows) -> Array:
 
 
 def count_codes(
-    codes: Field, labels: Intervals, threads: int = 2, size: int = BATCH, group: Array | None = None
+    codes: Field, labels: Intervals, threads: int = 2, size: int | None = None, group: Array | None = None
 ) -> tuple[Counts, Array]:
     """Counts of (train + valid, test), or of the groups 0 … G−1 of items (−1: left out), and the bin edges (m, B−1).
 
-    The edges are learnt on train, from the codes alone; no label is looked at.
+    The edges are learnt on a sample of train, from the codes alone; no label is looked at. `size` is the rows of a
+    batch, None for what suits the codes: no count depends on it.
     """
     items = codes.rows.items
     group = sides_of(codes.rows) if group is None else group
     edges, between = changes(codes.rows.offsets, group)
     learnt = "train" if (items["split"] == "train").any() else "valid"
-    spans = spans_of(codes.rows, (items["split"] == learnt).to_numpy())
+    spans = thinned(spans_of(codes.rows, (items["split"] == learnt).to_numpy()))
+    active, m = [0], codes.shape[1]
+
+    def tally(block: Block) -> None:
+        active[0] += len(block[2]) if isinstance(block, tuple) else int(np.count_nonzero(block))
+
     with guarded(codes):
-        values, filled = sample_active(codes.read, spans, codes.shape[1], size)
+        values, filled = sample_active(codes.read, spans, m, size or BATCH, tally=tally, threads=threads)
         bins = bin_edges(values, filled)
+        size = size or batch_rows(active[0], int(np.diff(spans).sum()), m)
         cut = plan(labels, edges, between, int(group.max()) + 1, size)
         return count(codes.read, bins, cut, threads), bins
 

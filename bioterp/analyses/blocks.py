@@ -18,6 +18,8 @@ import scipy.sparse
 from bioterp.arrays import Array
 
 BATCH = 8_192  # 17 MB of 512 dense features: larger blocks than 32 MB are given fresh, cold pages every time
+LARGEST = 131_072  # rows of sparse codes that are counted together …
+CELLS = 1 << 23  # … as long as about this many cells of them are active: 64 MB
 SPARSE = 1 / 16  # a dense block with fewer active cells than this is worked on by them
 Read = Callable[[int, int], Any]
 Csr = tuple[Array, Array, Array]
@@ -73,8 +75,29 @@ def stream(read: Read, batches: Array) -> Iterator[tuple[int, int, Block]]:
             yield lo, hi, block
 
 
+def batch_rows(active: int, rows: int, m: int) -> int:
+    """How many rows are best counted together, told from the active cells of a sample of `rows` rows.
+
+    A histogram of a term is larger than a cache. Sparse codes leave few counts in each between two batches, so the
+    larger the batch the more of them find their line still there. A batch is a multiple of BATCH rows, which is what
+    is read at a time.
+    """
+    if not rows or active >= SPARSE * rows * m:
+        return BATCH
+    most = min(CELLS * rows // max(active, 1), LARGEST)
+    return max(most // BATCH, 1) * BATCH
+
+
 def _load(read: Read, lo: int, hi: int) -> Block:
-    return as_block(read(lo, hi), lo)
+    """Rows lo:hi as one block. More than BATCH of them are read piece by piece, and are sparse."""
+    if hi - lo <= BATCH:
+        return as_block(read(lo, hi), lo)
+    spans = [(at, min(at + BATCH, hi)) for at in range(lo, hi, BATCH)]
+    pieces = [as_csr(read(*span), span[0]) for span in spans]
+    ends = np.cumsum([0] + [len(data) for _, _, data in pieces])
+    indptr = [at[1:] + end for (at, _, _), end in zip(pieces, ends[:-1], strict=True)]
+    indices, data = (np.concatenate([piece[k] for piece in pieces]) for k in (1, 2))
+    return np.concatenate([[0], *indptr]), indices, data
 
 
 def tiles(columns: int, most: int) -> list[tuple[int, int]]:

@@ -53,9 +53,9 @@ class Counts:
 def count(read: Read, edges: Array, plan: Plan, threads: int = 2) -> Counts:
     """The counts of one pass over all rows.
 
-    read(lo, hi) → codes of these rows; edges (m, B−1) float32, increasing, padded with +inf; the plan tells the
-    batches. Sparse codes are shared out to threads by terms, dense ones by columns: what a thread counts is its
-    own, so the order cannot matter.
+    read(lo, hi) → codes of these rows; edges (m, B−1) float32, increasing, padded with +inf, B a power of two; the
+    plan tells the batches. Sparse codes are shared out to threads by terms, dense ones by columns: what a thread
+    counts is its own, so the order cannot matter.
     """
     counter = Counter(edges, plan)
     with ThreadPoolExecutor(max(threads, 1)) as pool:
@@ -70,32 +70,30 @@ class Counter:
     def __init__(self, edges: Array, plan: Plan):
         self.edges, self.plan, self.by_edge = edges, plan, dense_counts.by_edge(edges)
         self.m, self.bins = edges.shape[0], edges.shape[1] + 1
+        if self.bins & (self.bins - 1):
+            raise ValueError(f"edges make a power of two of bins; got {self.bins}")
         self.groups, self.terms = plan.n_positive.shape
         dtype = np.uint32 if plan.n_rows.sum() < 2**32 else np.uint64
         shape = self.groups, self.terms, self.m * self.bins
         self.total = np.zeros((self.groups, self.m * self.bins), dtype)
         self.positive, self.unknown, self.instances = (np.zeros(shape, dtype) for _ in range(3))
-        self.open = Open(plan, self.m)
+        self.open, self.silent_too = Open(plan, self.m), False
 
     def add(self, batch: int, lo: int, block: Block, pool: Executor, threads: int) -> None:
         """Count the rows of one batch, which begins at row lo."""
         offset = self.plan.runs.offset
         busy = np.flatnonzero(offset[:, batch + 1] > offset[:, batch])
         group = self.plan.groups_of(batch)
-        masks = np.empty((len(busy), len(group)), np.uint8)
-        _paint_all(self.plan.runs, busy, batch, lo, masks)
         self.open.begin(batch)
         if isinstance(block, tuple):
-            self._sparse(batch, lo, block, busy, masks, group, pool, threads)
+            self._sparse(batch, lo, block, busy, group, pool, threads)
         else:
-            self._dense(batch, lo, block, busy, masks, group, pool, threads)
+            self._dense(batch, lo, block, busy, group, pool, threads)
         self.open.end(batch)
 
-    def _sparse(
-        self, batch: int, lo: int, block: Csr, busy: Array, masks: Array, group: Array, pool: Executor, threads: int
-    ) -> None:
+    def _sparse(self, batch: int, lo: int, block: Csr, busy: Array, group: Array, pool: Executor, threads: int) -> None:
         indptr, indices, data = block
-        keys = np.empty(len(data), np.int32)
+        keys = np.empty(len(data), np.uint32)
         parts = np.linspace(0, len(data), 2 * threads + 1).astype(np.int64)
         list(pool.map(partial(sparse_counts.find_keys, indices, data, self.edges, keys), parts[:-1], parts[1:]))
         whole = pool.submit(sparse_counts.add_all, indptr, keys, group, self.total)
@@ -104,16 +102,17 @@ class Counter:
         def of_terms(first: int) -> None:
             own = slice(first, None, 4 * threads)
             held = self.open.slot, self.open.best
-            sparse_counts.add_terms(
-                self.plan.runs, batch, lo, indptr, keys, busy[own], masks[own], group, *held, *hists, self.bins
-            )
+            sparse_counts.add_terms(self.plan.runs, batch, lo, indptr, keys, busy[own], group, *held, *hists, self.bins)
 
         list(pool.map(of_terms, range(min(4 * threads, len(busy)))))
         whole.result()
 
     def _dense(
-        self, batch: int, lo: int, block: Array, busy: Array, masks: Array, group: Array, pool: Executor, threads: int
+        self, batch: int, lo: int, block: Array, busy: Array, group: Array, pool: Executor, threads: int
     ) -> None:
+        self.silent_too = True
+        masks = np.empty((len(busy), len(group)), np.uint8)
+        _paint_all(self.plan.runs, busy, batch, lo, masks)
         strata = stratify(masks, group)
         hists = self.total, self.positive, self.unknown, self.instances
 
@@ -126,9 +125,12 @@ class Counter:
         list(pool.map(of_columns, tiles(self.m, dense_counts.TILE)))
 
     def finish(self) -> Counts:
-        """The counts; what kernels left in the silent bin is taken out."""
+        """The counts; what the dense kernel left in the silent bin is taken out.
+
+        Only then: pages of memory that nothing was ever counted in (those of `unknown`, often) are never taken.
+        """
         plan, shape = self.plan, (self.groups, self.terms, self.m, self.bins)
-        for hist in (self.total, self.positive, self.unknown, self.instances):
+        for hist in (self.total, self.positive, self.unknown, self.instances) if self.silent_too else ():
             hist[..., :: self.bins] = 0
         return Counts(
             self.total.reshape(self.groups, self.m, self.bins),

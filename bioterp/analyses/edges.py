@@ -14,6 +14,9 @@ from bioterp.analyses.blocks import Block, Read, stream, tiles
 from bioterp.analyses.counting import BINS
 from bioterp.arrays import Array
 
+LEAST = 1 << 17  # rows that edges are learnt from, when there are as many
+SHARE = 16  # … or one in so many, when that is more
+SLICE = 512  # neighbouring rows that are read together
 TILE = 64  # columns of a dense block that a thread samples at a time
 
 
@@ -26,6 +29,26 @@ def levels(bins: int = BINS) -> Array:
     tail = max((bins - 2) // 3, 1)
     even = np.linspace(0, 0.9, bins - 1 - tail)[1:]
     return np.concatenate([even, 1 - np.geomspace(0.08, 0.0005, tail)])
+
+
+def thinned(spans: Array, least: int = LEAST, share: int = SHARE, size: int = SLICE) -> Array:
+    """(k, 2) ranges of rows that stand for those of `spans`: at most the larger of `least` rows and one in `share`.
+
+    Codes may be computed when they are read; to read all rows for their edges alone would double that work. The rows
+    are parted evenly, and of each part a slice is taken at a place drawn once and for all: evenly spaced slices could
+    meet the same strand, or slice of a scan, every time.
+    """
+    length = spans[:, 1] - spans[:, 0]
+    rows = int(length.sum())
+    slices = max(least, rows // share) // size
+    if rows <= max(least, rows // share) or not slices:
+        return spans
+    step = rows / slices
+    at = (np.arange(slices) * step + np.random.default_rng(0).random(slices) * (step - size)).astype(np.int64)
+    ends = np.cumsum(length)
+    source = np.searchsorted(ends, at, side="right")
+    start = spans[source, 0] + at - (ends - length)[source]
+    return np.stack([start, np.minimum(start + size, spans[source, 1])], 1)
 
 
 def sample_active(
