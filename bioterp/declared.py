@@ -119,6 +119,53 @@ FEATURES = _columns(
     ("best_term", "string", "", "term detection found for it, by F1 above its null"),
     ("best_f1", "float64", "fraction", "F1 with that term on test, or cross-fitted"),
     ("best_q", "float64", "", "q of that pair"),
+    ("best_f1_null", "float64", "fraction", "chance level of best_f1"),
+    ("best_f1_lo", "float64", "fraction", "lower end of its 95 % delete-one-block jackknife interval"),
+    ("best_f1_hi", "float64", "fraction", "upper end of that interval"),
+    ("best_precision", "float64", "fraction", "positive share of its active cells, with that term"),
+    ("best_recall", "float64", "fraction", "instances of that term with at least one active cell"),
+    ("best_recall_null", "float64", "fraction", "chance level of best_recall"),
+    ("n_terms", "int32", "terms", "terms it matches beyond chance: q ≤ 0.05 and F1 above its null"),
+    ("enrichment", "float64", "log2", "log2 odds ratio of active and positive, with best_term"),
+    ("enrichment_lo", "float64", "log2", "lower end of its 95 % interval"),
+    ("enrichment_hi", "float64", "log2", "upper end of that interval"),
+    (
+        "stability",
+        "float64",
+        "",
+        "largest cosine of its decoder row to any of another seed's, mean over the other seeds; null with one seed",
+    ),
+    ("n_seeds", "int32", "seeds", "dictionaries of this layer, its own among them; 0 where that was not looked at"),
+    ("n_same", "int32", "seeds", "of them that have a feature with cosine ≥ 0.7 to it, its own among them"),
+    (
+        "cluster",
+        "int32",
+        "",
+        "smallest number of the features it is one with (decoder cosine ≥ 0.7 and Jaccard of active cells ≥ 0.3, "
+        "chained); -1 of the dead and where that was not looked at",
+    ),
+    ("cluster_size", "int32", "features", "features of that cluster"),
+    (
+        "strand_share",
+        "float64",
+        "fraction",
+        "of its active stretches of 64 bp, both strands counted, those active on both; null with one strand, or few",
+    ),
+    ("strand_chance", "float64", "fraction", "the same if strands were independent"),
+    (
+        "strand",
+        "string",
+        "",
+        "(share − chance) / (1 − chance): both (≥ 0.5), one (≤ 0.1), mixed; null where few, or chance is above 0.5",
+    ),
+    (
+        "unknown",
+        "bool",
+        "",
+        "without a term, but strong (mean_active at or above the median), stable (≥ 0.7), neither rare nor dense "
+        "(10⁻⁵, at least 50 cells, to 0.05), and on both strands alike or on one",
+    ),
+    ("says", "string", "", "all this as a sentence"),
 )
 READOUT = _columns(
     ("output", "string", "", "named output column of the model"),
@@ -241,6 +288,60 @@ DENSITY = _columns(
     ("n", "int32", "rows", "rows that were read"),
     ("split", "string", "", "the part they come from"),
 )
+REPLICATION = _columns(
+    ("f1", "float64", "fraction", "F1 of this seed's best feature of the term, which has q ≤ 0.05"),
+    ("f1_null", "float64", "fraction", "its chance level"),
+    ("q", "float64", "", "q of that pair"),
+    ("other_seed", "int32", "", "seed of the dictionary it is looked for in"),
+    ("other_feature", "int32", "", "the other seed's best feature of the term, chosen in the same way"),
+    ("other_f1", "float64", "fraction", "its F1"),
+    ("other_f1_null", "float64", "fraction", "its chance level"),
+    ("other_q", "float64", "", "its q"),
+    ("found", "bool", "", "other_q ≤ 0.05 and other_f1 above chance: the other seed finds the term"),
+    ("cosine", "float64", "", "cosine of the decoder rows of the two best features"),
+    ("twin", "int32", "", "the other seed's feature that points most nearly the same way"),
+    ("twin_cosine", "float64", "", "its cosine"),
+    ("same", "bool", "", "twin_cosine ≥ 0.7: the other seed has the feature"),
+)
+DISCOVERIES = _columns(
+    ("n_tested", "int32", "features", "features that were scored for the term"),
+    ("n_discoveries", "int32", "features", "of them with q ≤ 0.05 and F1 above chance"),
+    ("n_clusters", "int32", "clusters", "clusters these features are of: discoveries that say different things"),
+    ("feature", "int32", "", "the best feature, chosen on train and valid; -1 where there is none"),
+    ("f1", "float64", "fraction", "its F1"),
+    ("f1_null", "float64", "fraction", "its chance level"),
+    ("q", "float64", "", "its q"),
+    ("n_instances", "int32", "instances", "instances of the term in the part that was scored"),
+    ("n_seeds", "int32", "seeds", "dictionaries of this layer"),
+    ("n_found", "int32", "seeds", "of them that find the term, its own among them; -1 where there is no discovery"),
+    ("n_same", "int32", "seeds", "of them that have this very feature (cosine ≥ 0.7); -1 likewise"),
+    ("split", "string", "", "the part the numbers come from: test, or cross-fitted"),
+)
+LOCI = _columns(
+    ("rank", "int32", "", "1 is the strongest place of the feature"),
+    ("contig", "string", "", "contig; of scans the scan"),
+    ("start", "int32", "bp", "first base of the place, 0-based; -1 in scans"),
+    ("stop", "int32", "bp", "end, half-open; -1 in scans"),
+    ("strand", "string", "", "strand it was read on; empty in scans"),
+    ("peak", "int32", "bp", "the base of the strongest cell, the first in reading direction; -1 in scans"),
+    ("x", "float64", "mm", "middle of the strongest cell in the world, RAS+; null along sequences"),
+    ("y", "float64", "mm", "the same, to the front"),
+    ("z", "float64", "mm", "the same, to the head"),
+    ("activation", "float64", "raw code units", "code of the strongest cell"),
+    ("block", "string", "", "block it lies in"),
+    ("split", "string", "", "split of that block"),
+)
+MOTIFS = _columns(
+    ("position", "int32", "bp", "from the strongest cell, in reading direction; 0 is its first base"),
+    ("a", "float64", "fraction", "share of A at this position, over the different places"),
+    ("c", "float64", "fraction", "share of C"),
+    ("g", "float64", "fraction", "share of G"),
+    ("t", "float64", "fraction", "share of T"),
+    ("bits", "float64", "bits", "relative entropy to the background, less its mean for so few letters; at least 0"),
+    ("bits_chance", "float64", "bits", "what 1 in 100 sets of random places passes at some position"),
+    ("n_places", "int32", "places", "different places among the strongest"),
+    ("n_copies", "int32", "places", "places left out: 90 % of their letters are those of a stronger one"),
+)
 
 AUDIT = _columns(
     (
@@ -291,4 +392,8 @@ TABLES: dict[str, tuple[Column, ...]] = {
     "density": (*SUBJECT, *LAYER, *DENSITY),
     "audit": (*SUBJECT, *LAYER, *AUDIT, *NOTE),
     "marker": (*SUBJECT, *LAYER, *MARKER, *NOTE),
+    "replication": (*SUBJECT, *LAYER, *FEATURE, *TERM, *REPLICATION, *NOTE),
+    "discoveries": (*SUBJECT, *LAYER, *TERM, *DISCOVERIES, *NOTE),
+    "loci": (*SUBJECT, *LAYER, *FEATURE, *LOCI),
+    "motifs": (*SUBJECT, *LAYER, *FEATURE, *MOTIFS),
 }

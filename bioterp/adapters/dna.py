@@ -137,6 +137,11 @@ class DNA:
             grid = Grid.line(self.spaces[record["contig"]], first, last, strand)
             yield Item(record, (np.array([start]), np.array([end])), array == MASKED), array, grid
 
+    def letters(self, contig: str, start: int, end: int, strand: str) -> Array:
+        """(end − start,) uint8 of a place in reading direction; 4 past the end of a linear contig, as for an N."""
+        codes = self.sequences.read(contig, start, end)
+        return reverse_complement(codes) if strand == "-" else codes
+
     def _reach(self, contig: str, start: int, end: int, strand: str) -> tuple[int, int]:
         """The bases to read for a core: always window + halo of them, where the contig has as many."""
         length = self.contigs[contig].length

@@ -17,6 +17,8 @@ from bioterp.errors import InputError, nearest
 NAMES = (
     "detection", "enrichment", "features", "readout", "layers", "comparison", "candidates", "fidelity", "stability",
     "audit", "marker",
+    "audit",
+    "relations", "replication", "discoveries", "described", "loci", "motifs",
 )  # fmt: skip
 
 

@@ -57,6 +57,29 @@ def greedy(one: Array, other: Array) -> Array:
     return np.concatenate(pieces)
 
 
+def twins(one: Array, other: Array) -> tuple[Array, Array]:
+    """Of each direction (m, d) the nearest of the other dictionary's (n, d): its number (m,) and the cosine (m,)."""
+    mine, theirs = unit(one), unit(other)
+    number, cosine = np.zeros(len(mine), np.int64), np.zeros(len(mine), np.float32)
+    for lo in range(0, len(mine), SLICE):
+        part = mine[lo : lo + SLICE] @ theirs.T
+        number[lo : lo + SLICE] = part.argmax(1)
+        cosine[lo : lo + SLICE] = part.max(1)
+    return number, cosine
+
+
+def pairs_near(directions: Array, bar: float) -> tuple[Array, Array]:
+    """Every pair i < j of directions (m, d) with cosine ≥ bar, sorted by i, then j: two (k,) arrays."""
+    made = unit(directions)
+    first, second = [np.zeros(0, np.int64)], [np.zeros(0, np.int64)]
+    for lo in range(0, len(made), SLICE):
+        row, column = np.nonzero(made[lo : lo + SLICE] @ made[lo:].T >= bar)
+        above = column > row
+        first.append(row[above] + lo)
+        second.append(column[above] + lo)
+    return np.concatenate(first), np.concatenate(second)
+
+
 def assigned(one: Array, other: Array) -> Array:
     """Cosines of the one-to-one matching with the largest sum: as many as the smaller dictionary has features."""
     cosine = unit(one) @ unit(other).T

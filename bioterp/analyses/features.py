@@ -27,7 +27,8 @@ def features(codes: Field, found: pd.DataFrame | None = None) -> pd.DataFrame:
     """The features table: one row per feature, on all rows, in one pass.
 
     codes: Field (rows, m), ≥ 0; found: a detection table of the same codes, whose best pair of each feature,
-    by F1 above chance where it was *chosen*, fills best_term, best_f1 and best_q. Raises InputError for codes
+    by F1 above chance where it was *chosen*, fills best_term, best_f1 and best_q. The columns after those are null:
+    `described` fills them. Raises InputError for codes
     that are NaN, infinite or negative.
     """
     n, m = codes.shape
@@ -54,7 +55,16 @@ def features(codes: Field, found: pd.DataFrame | None = None) -> pd.DataFrame:
         }
     )
     frame = frame.join(_best(found), on="feature")
-    return tables.conform("features", frame.assign(**tables.subject(codes.about)))
+    frame = frame.assign(**tables.subject(codes.about)).assign(**_LATER, unknown=False)
+    return tables.conform("features", frame)
+
+# Filled by `described`, which needs more than one table.
+_LATER: dict[str, object] = {
+    **dict.fromkeys(
+        ("best_f1_null", "best_f1_lo", "best_f1_hi", "best_precision", "best_recall", "best_recall_null", "enrichment",
+         "enrichment_lo", "enrichment_hi", "stability", "strand_share", "strand_chance"), np.nan),
+    **dict.fromkeys(("n_terms", "n_seeds", "n_same", "cluster_size"), 0), "cluster": -1, "strand": None, "says": None,
+}  # fmt: skip
 
 
 def _best(found: pd.DataFrame | None) -> pd.DataFrame:
