@@ -141,7 +141,7 @@ FEATURES = _columns(
         "cluster",
         "int32",
         "",
-        "smallest number of the features it is one with (decoder cosine ≥ 0.7 and Jaccard of active cells ≥ 0.3, "
+        "smallest number of the features it is one with (decoder cosine ≥ 0.5 and Jaccard of active cells ≥ 0.3, "
         "chained); -1 of the dead and where that was not looked at",
     ),
     ("cluster_size", "int32", "features", "features of that cluster"),
@@ -328,6 +328,7 @@ LOCI = _columns(
     ("y", "float64", "mm", "the same, to the front"),
     ("z", "float64", "mm", "the same, to the head"),
     ("activation", "float64", "raw code units", "code of the strongest cell"),
+    ("terms", "string", "", "terms that are positive at the strongest cell; empty for none, null without labels"),
     ("block", "string", "", "block it lies in"),
     ("split", "string", "", "split of that block"),
 )

@@ -36,7 +36,9 @@ class Text:
     background: Array
 
 
-def of_codes(codes: Field, coder: Coder, others: Sequence[Coder], frames: Frames, text: Text | None) -> Frames:
+def of_codes(
+    codes: Field, truth: Field, coder: Coder, others: Sequence[Coder], frames: Frames, text: Text | None
+) -> Frames:
     """`relations`, and the `loci` (and `motifs`) of unknown features and of the best feature of every term found.
 
     frames: detection and features of these codes, perhaps enrichment.
@@ -46,7 +48,7 @@ def of_codes(codes: Field, coder: Coder, others: Sequence[Coder], frames: Frames
     best = best_of(scored(frames["detection"]), ["term"])
     best = best[beyond(best) & (best["feature"] >= 0)].head(MOST_TERMS)
     wanted = [*strongest_unknown(found, MOST_UNKNOWN)["feature"], *best["feature"]]
-    made = {"relations": related, "loci": loci(codes, wanted)}
+    made = {"relations": related, "loci": loci(codes, wanted, truth=truth)}
     if text is not None:
         made["motifs"] = motifs(made["loci"], text.letters, text.background)
     return made
@@ -64,7 +66,9 @@ def over_seeds(joined: Frames, decoder: Callable[[str, int], Array], cells: Mapp
     many = table.groupby("layer")["seed"].nunique()
     decoders = {(layer, seed): decoder(layer, seed) for layer, seed in sorted(keys) if many[layer] > 1}
     detection = joined["detection"]
-    mine = detection[[(str(at), int(seed)) in keys for at, seed in zip(detection["layer"], detection["seed"], strict=True)]]
+    mine = detection[
+        [(str(at), int(seed)) in keys for at, seed in zip(detection["layer"], detection["seed"], strict=True)]
+    ]
     again = replication(mine, decoders)
     parts = [
         described(group, detection, table, joined.get("enrichment"), cells[str(layer)])

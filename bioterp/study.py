@@ -23,6 +23,7 @@ from bioterp.analyses.layers import layers as layer_table
 from bioterp.analyses.readout import readout
 from bioterp.dictionary import Dictionary
 from bioterp.errors import InputError
+from bioterp.evidence import RELATIONS, Evidence
 from bioterp.export import export
 from bioterp.field import Field
 from bioterp.planning import Layer, Representation, Together
@@ -31,7 +32,7 @@ from bioterp.quality import quality_report
 from bioterp.records import OF_KIND
 from bioterp.report import report
 from bioterp.report.pictures import save_layers
-from bioterp.stages import NO_LABELS, Frames, Stages
+from bioterp.stages import NO_LABELS, Frames
 from bioterp.unaided import unaided
 
 FOLDERS = (
@@ -46,6 +47,7 @@ FOLDERS = (
 )
 TABLES = (
     "readout", "detection", "enrichment", "features", "blocks", "candidates", "dictionaries", "density", "stability",
+    RELATIONS, "loci", "motifs",
 )  # fmt: skip
 APART = "fidelity"  # an analysis with tables of its own, of a layer and not of one set of codes
 
@@ -60,7 +62,7 @@ class Found:
     qualities: list[dict[str, Any]]
 
 
-class Study(Stages):
+class Study(Evidence):
     """A run from end to end."""
 
     def analyse(self, one: Representation, truth: Field) -> Frames:
@@ -72,7 +74,8 @@ class Study(Stages):
             "analyses": [name for name in self.run.analyses if name != APART],
             "code": [__version__, tables.SCHEMA_VERSION],
         }
-        return self._stored_tables(one.folder / "tables", recipe, functools.partial(self._frames, one, truth))
+        made = self._stored_tables(one.folder / "tables", recipe, functools.partial(self._frames, one, truth))
+        return made | (self.known(one, truth, made) if one.name == "dictionary" and "detection" in made else {})
 
     def _frames(self, one: Representation, truth: Field) -> Frames:
         codes = one.make()
@@ -152,6 +155,7 @@ class Study(Stages):
         if "detection" in joined:
             joined["layers"] = layer_table(joined["detection"])
             joined["comparison"] = comparison(joined["detection"], joined["blocks"])
+        joined = self.over_seeds(joined)
         for name, frame in joined.items():
             for ending in ("tsv", "parquet"):
                 tables.write(tables.conform(name, frame), self.out / "tables" / f"{name}.{ending}")
@@ -173,8 +177,9 @@ class Study(Stages):
 
     def export_all(self, found: Found) -> None:
         """Tracks and matrices of the shown dictionary's best features."""
-        formats = [f for f in self.run.exports if f not in ("tsv", "parquet")]
-        if found.codes is None or not formats or "detection" not in found.joined:
+        formats = [f for f in self.run.exports if f not in ("tsv", "parquet", "atlas")]
+        atlas = "atlas" in self.run.exports
+        if found.codes is None or not (formats or atlas) or "detection" not in found.joined:
             return
         about, mine = found.codes.about, found.joined["detection"]
         same = (mine["dictionary"] == about["dictionary"]) & (mine["layer"] == str(about["layer"]))
@@ -190,6 +195,7 @@ class Study(Stages):
             for kind in formats:
                 say(f"exporting {kind}")
                 written += export(found.codes, chosen, self.out / "exports", format=kind, table=ranked)
+            written += [self.export_atlas(found.codes, found.joined)] if atlas else []
         self._tidy(self.out / "exports", [path.relative_to(self.out / "exports").as_posix() for path in written])
 
     def report_all(self, found: Found) -> Path:

@@ -15,7 +15,7 @@ from scipy.sparse.csgraph import connected_components
 from bioterp.analyses.directions import pairs_near
 from bioterp.arrays import Array
 
-ALIKE = 0.7  # decoder cosine from which two features may be one
+ALIKE = 0.5  # decoder cosine from which two features may be one; random ones of 256 channels hardly pass 0.3
 TOGETHER = 0.3  # Jaccard of their active cells from which they are
 
 
@@ -46,7 +46,7 @@ class Cofiring:
         """(k,) of every pair that was counted; 0 where neither is ever active."""
         first = np.repeat(np.arange(len(self.active)), np.diff(self.ptr))
         either = self.active[first] + self.active[self.other] - self.both
-        return np.divide(self.both, either, out=np.zeros(len(self.both)), where=either > 0)
+        return np.asarray(np.divide(self.both, either, out=np.zeros(len(self.both)), where=either > 0))
 
     def clusters(self, together: float = TOGETHER) -> Array:
         """(m,) the smallest number among the features each is joined to by a chain of such pairs; −1 of the dead."""

@@ -19,8 +19,9 @@ ABOUT = Analysis(
     question="What is each feature, in one line, and which strong and stable ones have no term?",
     needs=("the table of features", "detection", "relations", "optionally enrichment"),
     limits=(
-        "A feature without a term is one that none of *these* labels explains beyond chance; many terms that cover much "
-        "leave few. With one seed nothing is known to be stable, and no feature is called unknown."
+        "A feature without a term is one that none of these labels explains beyond chance: terms that cover much "
+        "leave few, and of cross-fitted terms one feature was tested. With one seed nothing is known to be stable, and "
+        "no feature is called unknown."
     ),
     reference="—",
 )

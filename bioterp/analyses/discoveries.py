@@ -37,9 +37,10 @@ def discoveries(
     best = best_of(known, keys).set_index(keys)
     hits = known[beyond(known)]
     own = [*OF, "layer", "feature"]
-    hits = hits.merge(features[[*own, "cluster"]], on=own, how="left")
-    # A cross-fitted term whose feature changed from part to part has none to look up: it is a cluster of its own.
-    hits["cluster"] = hits["cluster"].where(hits["cluster"].notna() & (hits["cluster"] >= 0), -1 - hits["feature"])
+    of = dict(zip(features[own].itertuples(index=False, name=None), features["cluster"], strict=True))
+    # A feature whose cluster is not known is one of its own: numbers below 0 are no cluster's.
+    at = [(of.get(key, -1), key[-1]) for key in hits[own].itertuples(index=False, name=None)]
+    hits = hits.assign(cluster=[cluster if cluster >= 0 else -2 - feature for cluster, feature in at])
     count = hits.groupby(keys).agg(n=("feature", "nunique"), clusters=("cluster", "nunique"))
     tested = known.groupby(keys)["feature"].nunique()
     seeds = mine.groupby(["dictionary", "layer"])["seed"].nunique()

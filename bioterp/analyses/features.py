@@ -58,6 +58,7 @@ def features(codes: Field, found: pd.DataFrame | None = None) -> pd.DataFrame:
     frame = frame.assign(**tables.subject(codes.about)).assign(**_LATER, unknown=False)
     return tables.conform("features", frame)
 
+
 # Filled by `described`, which needs more than one table.
 _LATER: dict[str, object] = {
     **dict.fromkeys(

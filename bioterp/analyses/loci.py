@@ -10,12 +10,13 @@ import pandas as pd
 
 from bioterp import tables
 from bioterp.analyses import Analysis
-from bioterp.analyses.alignment import guarded
+from bioterp.analyses.alignment import checked_labels, guarded
 from bioterp.analyses.blocks import BATCH, as_csr, stream
 from bioterp.arrays import Array
 from bioterp.errors import InputError
 from bioterp.field import Field
 from bioterp.rows import Rows
+from bioterp.values import UNKNOWN, Intervals
 
 ABOUT = Analysis(
     name="loci",
@@ -33,14 +34,16 @@ APART = 20  # bp between the strongest cells of two places
 RUN = ["feature", "item", "first", "last", "peak", "activation"]
 
 
-def loci(codes: Field, features: Sequence[int], most: int = 100) -> pd.DataFrame:
+def loci(codes: Field, features: Sequence[int], most: int = 100, truth: Field | None = None) -> pd.DataFrame:
     """The table of loci: per feature its `most` strongest places, strongest first, in one pass over all rows.
 
-    codes: Field (rows, m) ≥ 0 along sequences or in scans; features: numbers of columns. Raises InputError for a number
-    that is no column, rows that lie nowhere (people, genes), and codes that are NaN, infinite or negative.
+    codes: Field (rows, m) ≥ 0 along sequences or in scans; features: numbers of columns; truth: interval labels on the
+    same rows, whose terms at the strongest cell are then named. Raises InputError for a number that is no column, rows
+    that lie nowhere (people, genes), and codes that are NaN, infinite or negative; AlignmentError when rows differ.
     """
+    labels = None if truth is None else checked_labels(codes, truth)
     wanted = np.unique(np.asarray(list(features), np.int64))
-    if len(wanted) and not (0 <= wanted[0] and wanted[-1] < codes.shape[1]):
+    if len(wanted) and not (wanted[0] >= 0 and wanted[-1] < codes.shape[1]):
         raise InputError(f"features are 0 to {codes.shape[1] - 1}; got {wanted[0]} to {wanted[-1]}")
     rows = codes.rows
     if rows.ndim not in (1, 3):
@@ -48,6 +51,8 @@ def loci(codes: Field, features: Sequence[int], most: int = 100) -> pd.DataFrame
     found = _runs(codes, wanted, 2 * most)
     made = _along(rows, found, most) if rows.ndim == 1 else _in_scans(rows, found, most)
     made["rank"] = made.groupby("feature").cumcount() + 1
+    names = [] if truth is None else truth.columns["name"].astype(str).tolist()
+    made["terms"] = None if labels is None else terms_at(labels, names, made["row"].to_numpy(np.int64))
     declared = [column.name for column in tables.columns("loci")]
     made = made.assign(**tables.subject(codes.about)).reindex(columns=declared)
     return tables.conform("loci", made)
@@ -110,8 +115,8 @@ def _along(rows: Rows, found: pd.DataFrame, most: int) -> pd.DataFrame:
         place = rows.spaces[rows.space_code[run.item]].name, int(edges[:, 0].min()), int(edges[:, 1].max())
         # The strongest cell is told by its first base in reading direction.
         peak = int(edges[1, 1]) - 1 if minus else int(edges[1, 0])
-        lines.append((run.feature, *place, "-" if minus else "+", peak, run.activation, run.item))
-    names = ["feature", "contig", "start", "stop", "strand", "peak", "activation", "item"]
+        lines.append((run.feature, *place, "-" if minus else "+", peak, run.activation, run.item, run.peak))
+    names = ["feature", "contig", "start", "stop", "strand", "peak", "activation", "item", "row"]
     made = pd.DataFrame(lines, columns=names)
     kept = np.ones(len(made), bool)
     for _, group in made.groupby(["feature", "contig", "strand"], sort=False):
@@ -130,8 +135,8 @@ def _in_scans(rows: Rows, found: pd.DataFrame, most: int) -> pd.DataFrame:
         index = np.unravel_index(run.peak - int(rows.offsets[run.item]), rows.shapes[run.item])
         x, y, z = (rows.affines[run.item] @ [*(np.array(index) + 0.5), 1])[:3]
         scan = str(rows.items["sample"].iloc[run.item])
-        lines.append((run.feature, scan, -1, -1, "", -1, run.activation, run.item, x, y, z))
-    names = ["feature", "contig", "start", "stop", "strand", "peak", "activation", "item", "x", "y", "z"]
+        lines.append((run.feature, scan, -1, -1, "", -1, run.activation, run.item, run.peak, x, y, z))
+    names = ["feature", "contig", "start", "stop", "strand", "peak", "activation", "item", "row", "x", "y", "z"]
     made = pd.DataFrame(lines, columns=names).drop_duplicates(["feature", "contig"])  # tiles of one scan
     return _with_items(rows, made.groupby("feature", sort=False).head(most).reset_index(drop=True))
 
@@ -141,3 +146,16 @@ def _with_items(rows: Rows, made: pd.DataFrame) -> pd.DataFrame:
     for name in ("block", "split"):
         made[name] = rows.items[name].astype(str).to_numpy()[item]
     return made
+
+
+def terms_at(labels: Intervals, names: Sequence[str], rows: Array) -> list[str]:
+    """The terms that are positive in each of these rows (n,), in the order of the labels, joined by commas."""
+    order = np.argsort(rows, kind="stable")
+    known = labels.instance != UNKNOWN
+    first, last = (np.searchsorted(rows[order], edge[known]) for edge in (labels.start, labels.stop))
+    hit = np.flatnonzero(last > first)
+    found: list[dict[int, None]] = [{} for _ in rows]
+    for a, b, term in zip(first[hit].tolist(), last[hit].tolist(), labels.term[known][hit].tolist(), strict=True):
+        for at in order[a:b].tolist():
+            found[at][term] = None
+    return [", ".join(names[term] for term in terms) for terms in found]

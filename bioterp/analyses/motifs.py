@@ -11,6 +11,7 @@ import scipy.stats
 
 from bioterp import tables
 from bioterp.analyses import Analysis
+from bioterp.analyses.layers import OF
 from bioterp.arrays import Array
 from bioterp.errors import InputError
 
@@ -24,7 +25,7 @@ ABOUT = Analysis(
         "once. The chance line is for letters drawn one by one; genes have codons, and pass it more easily."
     ),
     reference=(
-        "Schneider et al. 1986 (information, small samples); Schneider & Stephens 1990 (logos); relative entropy against "
+        "Schneider et al. 1986 (information, small samples); Schneider & Stephens 1990 (logos); relative entropy to "
         "the background as in WebLogo (Crooks et al. 2004)"
     ),
 )
@@ -42,13 +43,14 @@ def motifs(
 ) -> pd.DataFrame:
     """The table of motifs: per feature of a table of loci a line for every position around the strongest cells.
 
-    letters: gives the bases of a place, 4 where there is none; background: (4,) shares of A, C, G, T. Features with fewer
-    than 5 different places have no lines. Raises InputError for a background that is no distribution of four letters.
+    letters: gives the bases of a place, 4 where there is none; background: (4,) shares of A, C, G, T. Features with
+    fewer than 5 different places have no lines. Raises InputError for a background that is no distribution of four
+    letters.
     """
     shares = np.asarray(background, np.float64)
     if shares.shape != (4,) or not (shares > 0).all() or abs(shares.sum() - 1) > 1e-6:
         raise InputError(f"the background is four shares above 0 that add up to 1; got {shares.tolist()}")
-    keys = [column.name for column in (*tables.SUBJECT, *tables.LAYER, *tables.FEATURE)]
+    keys = [*OF, "layer", "feature"]
     parts = []
     for key, group in loci.groupby(keys, sort=False, dropna=False):
         group = group.sort_values("rank", kind="stable")

@@ -22,7 +22,7 @@ from bioterp.field import Field
 
 ABOUT = Analysis(
     name="relations",
-    question="Does another seed find this feature, does another feature say the same, does it fire alike on both strands?",
+    question="Does another seed find this feature, does another say the same, does it fire alike on both strands?",
     needs=("codes", "their dictionary", "optionally those of other seeds"),
     limits=(
         "Stability is of decoder rows alone. Features are one cluster when a chain of pairs joins them, so the ends of "
@@ -30,7 +30,7 @@ ABOUT = Analysis(
     ),
     reference=(
         "Paulo & Belrose 2025 (features over seeds); Bricken et al. 2023 and Chanin et al. 2024 (splitting and "
-        "absorption: why one discovery is counted once); strand share as a Dice coefficient, less chance as in Cohen 1960"
+        "absorption: why one discovery counts once); strand share: a Dice coefficient, less chance as in Cohen 1960"
     ),
 )
 
@@ -40,14 +40,14 @@ def relations(codes: Field, coder: Coder, others: Sequence[Coder] = ()) -> pd.Da
 
     codes: Field (rows, m) ≥ 0; coder: the dictionary they are of; others: those of other seeds, on the same layer.
 
-    stability: the largest cosine of the feature's decoder row to any of another seed's, the mean over the others; n_same:
-    seeds, its own among them, where that cosine is ≥ 0.7; n_seeds: of so many. cluster: the smallest number of the
-    features it is one with (decoder cosine ≥ 0.7 and Jaccard of active cells ≥ 0.3, chained), −1 when never active.
+    stability: the largest cosine of the feature's decoder row to any of another seed's, the mean over the others;
+    n_same: seeds, its own among them, where that cosine is ≥ 0.7; n_seeds: of so many. cluster: the smallest number of
+    the features it is one with (decoder cosine ≥ 0.5 and Jaccard of active cells ≥ 0.3, chained), −1 when never active.
     strand_share, strand_chance, strand: `strands` says how they are made; null where rows are not of two strands.
 
     Raises InputError for codes that are NaN, infinite or negative; AlignmentError when dictionaries do not fit.
     """
-    n, m = codes.shape
+    m = codes.shape[1]
     if len(coder.decoder) != m:
         raise AlignmentError(f"these codes have {m} features and the dictionary {len(coder.decoder)}; give their own")
     for other in others:

@@ -19,7 +19,7 @@ ABOUT = Analysis(
     question="Does every seed find the match, and is it the same feature?",
     needs=("the detection tables of several seeds", "the decoders of their dictionaries"),
     limits=(
-        "The matches are the best feature of each term, chosen on train and valid. Seeds share data and architecture: a "
+        "The matches are the best feature of each term, chosen on train and valid. Seeds share data and kind: a "
         "match that all find may still be wrong for a reason they share. A term that the other seed finds with another "
         "direction counts as found, not as the same."
     ),
@@ -30,7 +30,8 @@ SUBJECT = "dictionary"
 
 
 def replication(detection: pd.DataFrame, decoders: Mapping[tuple[str, int], Array]) -> pd.DataFrame:
-    """The table of replication: per layer, seed and term, of the best feature with q ≤ 0.05, a line for every other seed.
+    """The table of replication: per layer, seed and term, of the best feature with q ≤ 0.05, a line for every other
+    seed.
 
     detection: the tables of all layers and seeds in one frame; decoders: {(layer, seed): (m, d)}. A line says what the
     other seed's best feature of the term does and its cosine to this one (`found`: q ≤ 0.05 and F1 above chance), and

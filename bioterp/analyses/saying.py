@@ -35,7 +35,7 @@ def _match(line: Mapping[str, Any]) -> list[str]:
     if not _beyond(line):
         terms = int(line["n_terms"])
         return [
-            f"beyond chance on {terms} term{'s' if terms > 1 else ''} (q ≤ 0.05), but not on the one it was chosen for, "
+            f"beyond chance on {terms} term{'s' if terms > 1 else ''} (q ≤ 0.05), but not on its own choice, "
             f"{line['best_term']}: F1 {line['best_f1']:.2f}"
         ]
     head = f"fires on {line['best_term']}: "

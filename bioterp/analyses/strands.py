@@ -11,6 +11,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 from itertools import pairwise
+from typing import Any
 
 import numba
 import numpy as np
@@ -53,7 +54,7 @@ class Strands:
     minus: Array
     both: Array
     total: int = 0
-    _masks: Array = field(default_factory=lambda: np.zeros((2, 0), np.uint64))
+    masks: Array = field(default_factory=lambda: np.zeros((2, 0), np.uint64))
 
     @classmethod
     def of(cls, rows: Rows, m: int) -> Strands | None:
@@ -61,8 +62,8 @@ class Strands:
         pairs = pairs_of(rows)
         if not len(pairs):
             return None
-        zeros = [np.zeros(m, np.int64) for _ in range(3)]
-        return cls(rows, pairs, *zeros, _masks=np.zeros((2, m), np.uint64))
+        plus, minus, both = np.zeros((3, m), np.int64)
+        return cls(rows, pairs, plus, minus, both, masks=np.zeros((2, m), np.uint64))
 
     def add(self, lo: int, hi: int, indptr: Array, indices: Array, data: Array) -> None:
         """Count the pairs of items that lie wholly in rows lo:hi, of which this is the CSR block."""
@@ -77,7 +78,7 @@ class Strands:
                 places.append(start)
             origin = min(int(p.min()) for p in places) if len(places[0]) else 0
             stretch = [(p - origin) // STRETCH for p in places]
-            self.total += len(np.intersect1d(*stretch))
+            self.total += len(np.intersect1d(stretch[0], stretch[1]))
             self._pair(int(offsets[item]) - lo, stretch, indptr, indices)
 
     def _pair(self, at: int, stretch: list[Array], indptr: Array, indices: Array) -> None:
@@ -86,8 +87,8 @@ class Strands:
         begins = at, at + len(stretch[0])
         for low, _ in pairwise(range(0, many + BITS, BITS)):
             for side in (0, 1):
-                _paint(stretch[side] - low, begins[side], indptr, indices, self._masks[side])
-            _tally(self._masks, self.plus, self.minus, self.both)
+                _paint(stretch[side] - low, begins[side], indptr, indices, self.masks[side])
+            _tally(self.masks, self.plus, self.minus, self.both)
 
     def columns(self) -> dict[str, Array]:
         active = self.plus + self.minus
@@ -117,7 +118,8 @@ def _paint(stretch: Array, begin: int, indptr: Array, indices: Array, mask: Arra
 
 
 @numba.njit(cache=True, nogil=True)  # type: ignore[untyped-decorator]
-def _ones(word: int) -> int:
+def _ones(word: Any) -> int:
+    """How many bits of an unsigned word are set."""
     count = 0
     while word:
         word &= word - np.uint64(1)
