@@ -17,7 +17,6 @@ from bioterp.errors import InputError, nearest
 NAMES = (
     "detection", "enrichment", "features", "readout", "layers", "comparison", "candidates", "fidelity", "stability",
     "audit", "marker",
-    "audit",
     "relations", "replication", "discoveries", "described", "loci", "motifs",
 )  # fmt: skip
 
