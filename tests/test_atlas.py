@@ -16,6 +16,7 @@ from bioterp.errors import InputError
 from bioterp.field import Field
 from bioterp.rows import Rows
 
+pytestmark = pytest.mark.slow  # umap compiles itself anew in every process
 M, GROUPS, CHANNELS = 37, 3, 11
 
 
