@@ -57,6 +57,10 @@ _NAMES = {
     "marker": "bioterp.analyses.marker",
     "Marker": "bioterp.analyses.formula",
     "pool": "bioterp.pooling",
+    "association": "bioterp.analyses.association",
+    "associate": "bioterp.analyses.association",
+    "confounding": "bioterp.analyses.confounding",
+    "verdicts": "bioterp.analyses.verdicts",
     "export": "bioterp.export",
     "report": "bioterp.report",
 }

@@ -378,7 +378,109 @@ MARKER = _columns(
     ("calibration_intercept", "float64", "logit", "shift of the logits at which their mean would be right; 0 is right"),
 )
 
-# Tables of DESIGN §6 that later analyses fill (probing, association, confounding) are declared with them.
+
+OUTCOME = _columns(("outcome", "string", "", "column of the sample sheet that is to be explained"))
+PEOPLE = _columns(
+    ("n", "int32", "people", "people behind the numbers"),
+    ("n_cases", "int32", "people", "of them in the second class of a binary outcome; -1 for a numeric one"),
+)
+ASSOCIATION = _columns(
+    ("beta", "float64", "outcome per unit", "naive effect, beside the covariates: log odds of a binary outcome"),
+    ("se", "float64", "outcome per unit", "its standard error; of a binary outcome that of the score"),
+    ("p", "float64", "", "naive p: t test, or score test of a binary outcome"),
+    ("q", "float64", "", "Benjamini–Hochberg over the features of this outcome"),
+    ("q_by", "float64", "", "Benjamini–Yekutieli over the same"),
+    ("beta_adjusted", "float64", "outcome per unit", "effect beside covariates and confounders"),
+    ("se_adjusted", "float64", "outcome per unit", "its standard error"),
+    ("lo", "float64", "outcome per unit", "lower end of the 95 % interval of beta_adjusted"),
+    ("hi", "float64", "outcome per unit", "upper end of that interval"),
+    (
+        "effect",
+        "string",
+        "",
+        "how beta_adjusted was found: least squares; score (one Newton step); logistic (exact); firth (penalised, for "
+        "separated classes; lo and hi of the profile likelihood); empty where not tested",
+    ),
+    ("p_adjusted", "float64", "", "adjusted p: t test, or score test of a binary outcome"),
+    ("q_adjusted", "float64", "", "Benjamini–Hochberg over the features of this outcome"),
+    ("q_by_adjusted", "float64", "", "Benjamini–Yekutieli over the same"),
+    ("p_permuted", "float64", "", "p by permuting residuals within strata (Freedman–Lane); null where not asked for"),
+    ("p_max", "float64", "", "the same against the largest statistic of all features: corrected for their number"),
+    ("n_groups", "int32", "groups", "evaluable groups in which the feature varies"),
+    ("same_sign", "float64", "", "1: the adjusted effect has one sign in all of them; 0: it has not"),
+    ("beta_fixed", "float64", "outcome per unit", "fixed-effect mean of the groups' adjusted effects"),
+    ("se_fixed", "float64", "outcome per unit", "its standard error"),
+    ("beta_random", "float64", "outcome per unit", "random-effects mean of the same (DerSimonian–Laird)"),
+    ("se_random", "float64", "outcome per unit", "its standard error"),
+    ("tau2", "float64", "", "variance between groups of that model"),
+    ("q_heterogeneity", "float64", "", "Cochran's Q of the groups' effects"),
+    ("p_heterogeneity", "float64", "", "its p; null for fewer than two groups"),
+    ("transfer", "float64", "fraction", "left-out groups whose effect has the sign found in all other people"),
+    (
+        "gain",
+        "float64",
+        "fraction",
+        "held-out variance (deviance of a binary outcome, to second order) that the feature explains beyond covariates "
+        "and confounders, over folds of blocks",
+    ),
+    ("flagged", "string", "", "declared confounders that flag the feature in the table confounding; empty for none"),
+    ("verdict", "string", "", "biomarker, unresolved, confounder or none"),
+    ("failed_clause", "string", "", "the first condition of a biomarker that does not hold; empty for a biomarker"),
+)
+EFFECTS = _columns(
+    ("group", "string", "", "group of people"),
+    *[(c.name, c.dtype, c.unit, c.meaning) for c in PEOPLE],
+    ("beta", "float64", "outcome per unit", "effect among them beside covariates and confounders"),
+    ("se", "float64", "outcome per unit", "its standard error"),
+    ("p", "float64", "", "its p: t test, or score test of a binary outcome"),
+    ("lo", "float64", "outcome per unit", "lower end of its 95 % interval"),
+    ("hi", "float64", "outcome per unit", "upper end of that interval"),
+)
+OUTCOMES = _columns(
+    ("kind", "string", "", "binary or numeric"),
+    ("classes", "string", "", "the two classes of a binary outcome, the one that is explained last"),
+    *[(c.name, c.dtype, c.unit, c.meaning) for c in PEOPLE],
+    ("n_groups", "int32", "groups", "groups declared"),
+    ("n_evaluable", "int32", "groups", "groups with 10 people (of each class) or more, and enough to adjust"),
+    ("explained", "float64", "fraction", "R² of the outcome regressed on the declared confounders alone"),
+    ("identified", "bool", "", "explained < 0.8: outcome and confounders can be told apart"),
+    ("sized", "bool", "", "10 people (of each class) or more in all, and in two groups where groups are declared"),
+    ("n_features", "int32", "features", "features tested"),
+    ("lambda_naive", "float64", "", "genomic inflation: median naive chi-square over that without association"),
+    ("lambda_adjusted", "float64", "", "the same of adjusted p; 1 where nothing is confounded any more"),
+)
+QQ = _columns(
+    ("model", "string", "", "naive or adjusted"),
+    ("expected", "float64", "-log10 p", "quantile of p without any association"),
+    ("observed", "float64", "-log10 p", "quantile of the p found"),
+    ("lo", "float64", "-log10 p", "lower end of the range that 95 % of observed ones lie in by chance, one by one"),
+    ("hi", "float64", "-log10 p", "upper end of that range"),
+)
+CONFOUNDING = _columns(
+    ("confounder", "string", "", "column of the sample sheet that the feature may follow"),
+    ("n", "int32", "people", "people of whom it is known"),
+    ("r2", "float64", "fraction", "variance of the feature that it explains, adjusted for the number of its columns"),
+    ("r2_held_out", "float64", "fraction", "the same of people held out, over folds of blocks; can be below 0"),
+    ("p", "float64", "", "F test"),
+    ("q", "float64", "", "Benjamini–Hochberg over the features of this confounder"),
+    (
+        "attenuation",
+        "float64",
+        "fraction",
+        "share of the feature's effect on the outcome that is gone once the confounder is adjusted for (1 − after / "
+        "before, beside covariates); null where there is no naive effect at p ≤ 0.05",
+    ),
+    (
+        "conditional_p",
+        "float64",
+        "",
+        "generalised covariance measure: p of the feature's being independent of the outcome given confounder and "
+        "covariates; small where it tells more than the confounder does",
+    ),
+    ("flag", "bool", "", "q ≤ 0.05 and r2_held_out ≥ 0.01"),
+)
+
+# Tables of DESIGN §6 that later analyses fill (probing) are declared with them.
 TABLES: dict[str, tuple[Column, ...]] = {
     "detection": (*SUBJECT, *LAYER, *FEATURE, *TERM, *DETECTION, *NOTE),
     "enrichment": (*SUBJECT, *LAYER, *FEATURE, *TERM, *ENRICHMENT, *NOTE),
@@ -397,4 +499,9 @@ TABLES: dict[str, tuple[Column, ...]] = {
     "discoveries": (*SUBJECT, *LAYER, *TERM, *DISCOVERIES, *NOTE),
     "loci": (*SUBJECT, *LAYER, *FEATURE, *LOCI),
     "motifs": (*SUBJECT, *LAYER, *FEATURE, *MOTIFS),
+    "association": (*SUBJECT, *LAYER, *FEATURE, *OUTCOME, *PEOPLE, *ASSOCIATION, *NOTE),
+    "effects": (*SUBJECT, *LAYER, *FEATURE, *OUTCOME, *EFFECTS, *NOTE),
+    "outcomes": (*SUBJECT, *LAYER, *OUTCOME, *OUTCOMES, *NOTE),
+    "qq": (*SUBJECT, *LAYER, *OUTCOME, *QQ),
+    "confounding": (*SUBJECT, *LAYER, *FEATURE, *OUTCOME, *CONFOUNDING, *NOTE),
 }

@@ -18,6 +18,7 @@ NAMES = (
     "detection", "enrichment", "features", "readout", "layers", "comparison", "candidates", "fidelity", "stability",
     "audit", "marker",
     "relations", "replication", "discoveries", "described", "loci", "motifs",
+    "association", "confounding",
 )  # fmt: skip
 
 
