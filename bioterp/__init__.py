@@ -36,6 +36,8 @@ _NAMES = {
     "quality_report": "bioterp.quality",
     "label": "bioterp.annotations",
     "call_genes": "bioterp.annotations",
+    "genotype_pcs": "bioterp.annotations.ancestry",
+    "read_pcs": "bioterp.annotations.ancestry",
     "Cohort": "bioterp.annotations.cohort",
     "read_cohort": "bioterp.annotations.cohort",
     "detection": "bioterp.analyses.detection",
