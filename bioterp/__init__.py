@@ -43,6 +43,7 @@ _NAMES = {
     "detection": "bioterp.analyses.detection",
     "detect": "bioterp.analyses.detection",
     "enrichment": "bioterp.analyses.enrichment",
+    "screen": "bioterp.analyses.screen",
     "readout": "bioterp.analyses.readout",
     "features": "bioterp.analyses.features",
     "relations": "bioterp.analyses.relations",

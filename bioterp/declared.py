@@ -80,6 +80,18 @@ DETECTION = _columns(
     ("auroc", "float64", "fraction", "area under the ROC curve over the code's bins, ties counted half"),
     ("ap", "float64", "fraction", "average precision over the code's bins; its chance level is prevalence"),
     (
+        "mutual_information",
+        "float64",
+        "bits",
+        "what the bin of a cell's code tells of its label; of cells in runs more than 0 by chance alone",
+    ),
+    (
+        "contrast",
+        "float64",
+        "raw code units",
+        "mean code of the positive cells less that of the negative ones, each code taken as the mean of its bin",
+    ),
+    (
         "z",
         "float64",
         "sd",
@@ -103,6 +115,25 @@ DETECTION = _columns(
         "",
         "the part the numbers come from: test, or cross-fitted (all blocks, each scored by a choice made without it)",
     ),
+)
+SCREEN = _columns(
+    (
+        "threshold",
+        "float64",
+        "raw code units",
+        "a cell is active when its code is greater than this; the one that serves the feature's best term on train "
+        "and valid",
+    ),
+    ("n_active", "int32", "cells", "active cells of test"),
+    ("n_cells", "int32", "cells", "positive cells of the term in test"),
+    ("overlap", "int32", "cells", "active cells of test that are positive"),
+    ("overlap_null", "float64", "cells", "its mean over all circular shifts"),
+    ("overlap_sd", "float64", "cells", "its standard deviation over all circular shifts"),
+    ("z", "float64", "sd", "(overlap − overlap_null) / overlap_sd"),
+    ("p_normal", "float64", "", "normal upper tail of z; to screen by, not to report: the tail is too light"),
+    ("q_normal", "float64", "", "Benjamini–Hochberg over p_normal of all pairs"),
+    ("n_pairs", "int32", "pairs", "pairs of a feature and a term that q_normal corrects for"),
+    ("n_shifts", "int32", "shifts", "circular shifts"),
 )
 ENRICHMENT = _columns(
     ("log2_odds", "float64", "log2", "log2 odds ratio of active and positive, each count + 0.5"),
@@ -483,6 +514,7 @@ CONFOUNDING = _columns(
 # Tables of DESIGN §6 that later analyses fill (probing) are declared with them.
 TABLES: dict[str, tuple[Column, ...]] = {
     "detection": (*SUBJECT, *LAYER, *FEATURE, *TERM, *DETECTION, *NOTE),
+    "screen": (*SUBJECT, *LAYER, *FEATURE, *TERM, *SCREEN, *NOTE),
     "enrichment": (*SUBJECT, *LAYER, *FEATURE, *TERM, *ENRICHMENT, *NOTE),
     "features": (*SUBJECT, *LAYER, *FEATURE, *FEATURES),
     "readout": (*SUBJECT, *LAYER, *READOUT, *NOTE),

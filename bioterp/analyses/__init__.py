@@ -16,6 +16,7 @@ from bioterp.errors import InputError, nearest
 
 NAMES = (
     "detection", "enrichment", "features", "readout", "layers", "comparison", "candidates", "fidelity", "stability",
+    "screen",
     "audit", "marker",
     "relations", "replication", "discoveries", "described", "loci", "motifs",
     "association", "confounding",

@@ -11,7 +11,7 @@ import pandas as pd
 
 from bioterp.analyses.blocks import BATCH, BadCode, Block, batch_rows
 from bioterp.analyses.counting import Counts, count
-from bioterp.analyses.edges import bin_edges, sample_active, thinned
+from bioterp.analyses.edges import bin_edges, bin_means, sample_active, thinned
 from bioterp.analyses.parts import Part
 from bioterp.analyses.permuting import Exchange
 from bioterp.analyses.runs import plan
@@ -72,6 +72,14 @@ def count_codes(
     The edges are learnt on a sample of train, from the codes alone; no label is looked at. `size` is the rows of a
     batch, None for what suits the codes: no count depends on it.
     """
+    counts, edges, _ = count_binned(codes, labels, threads, size, group)
+    return counts, edges
+
+
+def count_binned(
+    codes: Field, labels: Intervals, threads: int = 2, size: int | None = None, group: Array | None = None
+) -> tuple[Counts, Array, Array]:
+    """`count_codes`, and the mean code (m, B) of each bin in the sample."""
     items = codes.rows.items
     group = sides_of(codes.rows) if group is None else group
     edges, between = changes(codes.rows.offsets, group)
@@ -87,7 +95,7 @@ def count_codes(
         bins = bin_edges(values, filled)
         size = size or batch_rows(active[0], int(np.diff(spans).sum()), m)
         cut = plan(labels, edges, between, int(group.max()) + 1, size)
-        return count(codes.read, bins, cut, threads), bins
+        return count(codes.read, bins, cut, threads), bins, bin_means(values, filled, bins)
 
 
 def need_split(rows: Rows, names: tuple[str, ...], purpose: str) -> None:

@@ -14,7 +14,7 @@ from bioterp import tables
 from bioterp.analyses import crossfit, scoring
 from bioterp.analyses.alignment import (
     changes,
-    count_codes,
+    count_binned,
     exchange_of,
     guarded,
     part_where,
@@ -83,7 +83,7 @@ class Detecting:
         self.least_test = max(options.min_test, options.min_instances)
         if options.folds:
             self._set_rare_apart()
-        counts, edges = count_codes(codes, self.labels, threads, group=self.group)
+        counts, edges, self.means = count_binned(codes, self.labels, threads, group=self.group)
         self.counts: Counts = counts
         o = options
         self.chosen: Chosen = choose(
@@ -129,7 +129,7 @@ class Detecting:
             shifts[fold] = 0 if moves is None else moves.size
             ahead = len(chosen.feature) if fold == test else 0
             pairs = _both(chosen, own) if ahead else own
-            curves: dict[int, tuple[Array, Array]] = {}
+            curves: dict[int, tuple[Array, ...]] = {}
             for s, each in self._score(part, moves, pairs, fold):
                 if s >= ahead:
                     scored[s - ahead][fold] = each
@@ -183,14 +183,13 @@ class Detecting:
         own = (np.flatnonzero(self.chosen.term == t) for t in np.unique(self.chosen.term))
         return {int(pairs[above[pairs].argmax()]) for pairs in own}
 
-    def _test_row(
-        self, s: int, each: Scored, curves: dict[int, tuple[Array, Array]], shifts: int, why: str
-    ) -> list[Any]:
+    def _test_row(self, s: int, each: Scored, curves: dict[int, tuple[Array, ...]], shifts: int, why: str) -> list[Any]:
         chosen, f, t = self.chosen, int(self.chosen.feature[s]), int(self.chosen.term[s])
         if t not in curves:
             pair = scoring.of_term(self.counts, test_of(self.counts), t)
             curves.clear()  # pairs come term by term
-            curves[t] = scoring.auroc(pair), scoring.average_precision(pair)
+            both = scoring.mutual_information(pair), scoring.contrast(pair, self.means)
+            curves[t] = scoring.auroc(pair), scoring.average_precision(pair), *both
         figures, null = Figures.of(each.table), each.null
         told = {
             **figures.columns,
@@ -203,6 +202,8 @@ class Detecting:
             "instance_recall_null": each.recall_null,
             "auroc": float(curves[t][0][f]),
             "ap": float(curves[t][1][f]),
+            "mutual_information": float(curves[t][2][f]),
+            "contrast": float(curves[t][3][f]),
             "z": null.z if null else np.nan,
             "p": null.p if null else np.nan,
         }

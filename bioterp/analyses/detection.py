@@ -70,8 +70,9 @@ def detection(
     Terms with fewer than `min_test` instances in test are cross-fitted instead, and in no other row: over `folds`
     folds, of which test is one, every block is scored by the feature and threshold that are best on the other folds.
     Such a row has split 'cross-fitted'; its counts are of all blocks; `feature` is the one most folds chose, at the
-    median of its thresholds; f1_select is the mean over folds of F1 on the others; z, auroc and ap are null; p is
-    combined from the folds' own nulls. folds=None (or 0) scores those terms on test like the others.
+    median of its thresholds; f1_select is the mean over folds of F1 on the others; z, auroc, ap, mutual_information and
+    contrast are null; p is combined from the folds' own nulls. folds=None (or 0) scores those terms on test like the
+    others.
 
     null='auto' is 'shift' for sequences and 'permutation' for scans: 999 permutations of the subjects of test (all of
     them when they are no more), the labels of one laid on the scan of another (`permuting`); of fewer than 5 subjects

@@ -98,6 +98,21 @@ def bin_edges(values: Array, filled: Array, bins: int = BINS) -> Array:
     return edges
 
 
+def bin_means(values: Array, filled: Array, edges: Array) -> Array:
+    """(m, B) float64 mean code of each bin in the sample that made `edges`; 0 for silence, the lower edge of a bin
+    that the sample has nothing in."""
+    m, bins = len(edges), edges.shape[1] + 1
+    means = np.zeros((m, bins))
+    means[:, 1:] = np.where(np.isfinite(edges), edges, 0)
+    for feature in np.flatnonzero(filled):
+        seen = values[feature, : filled[feature]].astype(np.float64)
+        at = np.searchsorted(edges[feature], seen, side="left")
+        count = np.bincount(at, minlength=bins)
+        own = np.flatnonzero(count)
+        means[feature, own] = np.bincount(at, seen, bins)[own] / count[own]
+    return means
+
+
 @numba.njit(cache=True, nogil=True)  # type: ignore[untyped-decorator]
 def _sample(
     indptr: Array,

@@ -93,6 +93,27 @@ def average_precision(pair: Pair) -> Array:
     return ratio((pair.positive * precision).sum(1), pair.positive.sum(1))
 
 
+def mutual_information(pair: Pair) -> Array:
+    """(m,) bits that the bin of a cell's code tells of its label, from the counts as they are.
+
+    Counts of N cells that know nothing of each other tell about (filled bins − 1) / (2 N ln 2) bits all the same.
+    """
+    joint = np.stack([pair.positive, pair.negative]).astype(np.float64)
+    known = joint.sum((0, 2))
+    apart = joint.sum(2, keepdims=True) * joint.sum(0, keepdims=True)
+    with np.errstate(divide="ignore", invalid="ignore"):
+        bits = joint * np.log2(joint * known[:, None] / apart)
+    return np.maximum(ratio(np.nan_to_num(bits).sum((0, 2)), known), np.where(known > 0, 0.0, np.nan))
+
+
+def contrast(pair: Pair, means: Array) -> Array:
+    """(m,) mean code of positive cells less that of negative ones, each code taken as the mean (m, B) of its bin."""
+    inside, outside = (
+        ratio((hist * means).sum(1), hist.sum(1).astype(np.float64)) for hist in (pair.positive, pair.negative)
+    )
+    return np.asarray(inside - outside)
+
+
 def harmonic(a: Array | float, b: Array | float) -> Array:
     """2ab / (a + b); 0 when both are 0, NaN when either is."""
     a, b = np.asarray(a, np.float64), np.asarray(b, np.float64)

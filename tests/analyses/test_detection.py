@@ -70,6 +70,18 @@ def test_numbers_of_every_row_are_those_of_sklearn(here, found):
         assert row.instance_f1 == pytest.approx(2 * row.precision * recall / both if both else 0.0)
 
 
+def test_contrast_is_that_of_the_test_cells_but_for_the_bins(here, found):
+    test = here.split() == "test"
+    for row in scored(found).itertuples():
+        positive, known, _ = here.masks(int(row.term[-1]))
+        code = here.dense[:, row.feature]
+        exact = code[positive & test].mean() - code[known & test & ~positive].mean()
+        assert row.contrast == pytest.approx(exact, abs=0.02)
+        assert 0 <= row.mutual_information < 1
+    best = scored(found).sort_values("mutual_information").iloc[-1]
+    assert (best["feature"], best["term"]) == (3, "term1")
+
+
 def test_thresholds_and_pairs_are_chosen_on_train_and_valid(here, found):
     _, edges = count_codes(here.codes, here.labels)
     select, m = here.split() != "test", here.dense.shape[1]

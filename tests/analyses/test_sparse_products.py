@@ -5,11 +5,11 @@ from __future__ import annotations
 import numpy as np
 import pytest
 import scipy.sparse
-from sklearn.metrics import roc_auc_score
+from sklearn.metrics import mutual_info_score, roc_auc_score
 
 from bioterp.analyses import blocks, counting, scoring
 from bioterp.analyses.blocks import BATCH, as_csr, batch_rows, stream
-from bioterp.analyses.edges import bin_edges, sample_active, thinned
+from bioterp.analyses.edges import bin_edges, bin_means, sample_active, thinned
 from bioterp.analyses.runs import plan
 from bioterp.values import Intervals
 
@@ -90,6 +90,33 @@ def test_areas_of_binned_codes_are_near_those_of_the_codes_themselves(codes, lab
         for f in range(FEATURES):
             exact = roc_auc_score(positive[known & own], dense[known & own, f])
             assert found[f] == pytest.approx(exact, abs=2e-3)
+
+
+def test_information_is_that_of_sklearn_and_contrast_near_that_of_the_codes_themselves(codes, labels):
+    read, spans = (lambda lo, hi: codes[lo:hi]), np.array([[0, ROWS]])
+    values, filled = sample_active(read, spans, FEATURES, 500)
+    bins = bin_edges(values, filled)
+    means = bin_means(values, filled, bins)
+    counts = counting.count(read, bins, plan(labels, CUTS, GROUPS, 2, 1_000), 1)
+    dense, own = codes.toarray(), np.repeat(GROUPS, np.diff(CUTS)) == 0
+    for t in range(TERMS):
+        positive, known = labels.mask(t)
+        pair, rows = scoring.of_term(counts, 0, t), known & own
+        told, contrast = scoring.mutual_information(pair), scoring.contrast(pair, means)
+        inside, outside = dense[rows & positive].mean(0), dense[rows & ~positive].mean(0)
+        assert contrast == pytest.approx(inside - outside, abs=0.01 * float(dense.max()))
+        for f in range(FEATURES):
+            which = (dense[rows, f, None] > bins[f]).sum(1)
+            assert told[f] * np.log(2) == pytest.approx(mutual_info_score(positive[rows], which), abs=1e-12)
+    assert told[11] == contrast[11] == 0  # a dead feature tells nothing
+
+
+def test_a_term_of_no_cell_or_of_every_cell_has_no_contrast_and_no_information():
+    some, none = np.array([[3, 4, 2]]), np.zeros((1, 3), int)
+    for pair in (scoring.Pair(some, none, none), scoring.Pair(none, some, none)):
+        assert scoring.mutual_information(pair) == 0
+        assert np.isnan(scoring.contrast(pair, np.array([[0, 1.0, 2.5]])))
+    assert np.isnan(scoring.mutual_information(scoring.Pair(none, none, none)))
 
 
 def test_a_large_batch_is_the_rows_of_its_pieces_and_tells_the_row_of_a_bad_code(codes, monkeypatch):
