@@ -117,5 +117,6 @@ def _formats() -> str:
             {"format": "bigwig, bedgraph, bed", "of": "features along the genome, one file per strand"},
             {"format": "nifti", "of": "features as maps on each scan's own grid, BIDS derivatives"},
             {"format": "h5ad", "of": "features by block or region, for scanpy"},
+            {"format": "atlas", "of": "features with terms, stability, UMAP and graphs, for scanpy (run files only)"},
         ]
     )

@@ -7,7 +7,7 @@ from typing import Any
 
 import pandas as pd
 
-COUNTS = {1: "one", 2: "two", 3: "three", 4: "four", 5: "five"}
+COUNTS = {3: "three", 4: "four", 5: "five"}
 STRANDS = {"both": "fires alike on both strands", "one": "stays on one strand", "mixed": "differs between the strands"}
 
 
@@ -22,8 +22,8 @@ def says(line: Mapping[str, Any]) -> str:
     seeds = int(line["n_seeds"])
     if seeds > 1:
         same = int(line["n_same"])
-        every = COUNTS.get(seeds, str(seeds))
-        parts.append(f"all {every} seeds" if same == seeds else f"{same} of {seeds} seeds")
+        every = "both" if seeds == 2 else f"all {COUNTS.get(seeds, str(seeds))}"
+        parts.append(f"{every} seeds" if same == seeds else f"{same} of {seeds} seeds")
     if int(line["cluster_size"]) > 1:
         parts.append(f"one of {int(line['cluster_size'])} that fire together")
     return ", ".join(parts)

@@ -120,5 +120,6 @@ def _line(figure: Figure, shown: Shown, low: float, height: float, inch: float, 
 
 def _legend(figure: Figure, one: Pictured, low: float, top: float) -> None:
     panel.scale(figure, 1.35, low + 0.26, 1.9, top, one.threshold, f"code of feature {one.feature}")
-    panel.key(figure, 3.5, low + 0.32, panel.LABEL, f"labelled {panel.short(one.term, 30)}")
+    if one.term:
+        panel.key(figure, 3.5, low + 0.32, panel.LABEL, f"labelled {panel.short(one.term, 30)}")
     panel.key(figure, 6.2, low + 0.32, "white", "strongest cell")
