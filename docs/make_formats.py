@@ -23,8 +23,8 @@ A result folder:
     labels/rows=<id>/<name>/               Field(label): runs of rows with instance numbers
     dictionaries/<name>/layer=…/seed=…/    dictionary, codes, tables
     tables/                                the tables below, joined over layers, seeds and baselines
-    exports/                               bigWig, bedGraph, BED9 per feature and strand; codes.h5ad, atlas.h5ad; maps/: NIfTI
-                                           per feature and scan on the scan's own grid, named as BIDS derivatives
+    exports/                               bigWig, bedGraph, BED9 per feature and strand; codes.h5ad; atlas.h5ad;
+                                           maps/: NIfTI per feature and scan on the scan's own grid, named as BIDS derivatives
     left_out.tsv                           scans that could not be used, and why
     report.html  run.json                  the report; configuration, versions, hashes, seconds per stage
 """
