@@ -24,7 +24,7 @@ A result folder:
     dictionaries/<name>/layer=…/seed=…/    dictionary, codes, tables
     tables/                                the tables below, joined over layers, seeds and baselines
     exports/                               bigWig, bedGraph, BED9 per feature and strand; codes.h5ad; atlas.h5ad;
-                                           maps/: NIfTI per feature and scan on the scan's own grid, named as BIDS derivatives
+                                           maps/: NIfTI per feature and scan on its own grid, as BIDS derivatives
     left_out.tsv                           scans that could not be used, and why
     report.html  run.json                  the report; configuration, versions, hashes, seconds per stage
 """
