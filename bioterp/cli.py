@@ -120,11 +120,11 @@ def _check(arguments: argparse.Namespace) -> int:
     return 2 if problems else 0
 
 
-DEMOS = ("dna", "scan")
+DEMOS = ("dna", "scan", "cohort")
 
 
 def _demo_arguments(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("what", nargs="?", default="dna", help="dna (default) | scan")
+    parser.add_argument("what", nargs="?", default="dna", help="dna (default) | scan | cohort")
     parser.add_argument("fasta", nargs="?", default=None, help="dna: your genome instead (FASTA or GenBank)")
     parser.add_argument("--whole", action="store_true", help="dna: all of the genome, not the first 400 kb")
     parser.add_argument("--out", default="demo", help="folder for the results (default: demo)")
@@ -135,6 +135,14 @@ def _demo(arguments: argparse.Namespace) -> int:
     if arguments.what not in DEMOS:
         raise InputError(f"there is no demo {arguments.what!r}; {nearest(arguments.what, DEMOS)}")
     _threads(arguments.cores)
+    if arguments.what == "cohort":
+        from bioterp.demo import cohort
+
+        if arguments.fasta or arguments.whole:
+            raise InputError("demo cohort takes no genome; its people are simulated")
+        cohort.run(Path(arguments.out))
+        print(f"tables: {Path(arguments.out) / 'tables'}    truth: {Path(arguments.out) / 'truth.tsv'}")
+        return 0
     if arguments.what == "scan":
         from bioterp.demo import scan
 
@@ -163,6 +171,27 @@ def _summary(joined: dict[str, Any]) -> None:
         summary.print_comparison(joined["comparison"])
     if "dictionaries" in joined:
         summary.print_dictionaries(joined["dictionaries"], joined.get("stability"))
+
+
+# ---------------------------------------------------------------------- simulate
+
+
+def _simulate_arguments(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("what", choices=["cohort"], help="cohort: people with planted biomarkers and confounders")
+    parser.add_argument("--out", required=True, help="folder for people/ (features), people.tsv and truth.tsv")
+    parser.add_argument("--people", type=int, default=600, metavar="N", help="how many (default: 600)")
+    parser.add_argument("--h2", type=float, default=0.5, help="share of the outcome that is causal (default: 0.5)")
+    parser.add_argument("--binary", action="store_true", help="cases and controls in place of a number")
+    parser.add_argument("--seed", type=int, default=0)
+
+
+def _simulate(arguments: argparse.Namespace) -> int:
+    from bioterp import simulate
+
+    plan = simulate.Plan(people=arguments.people, h2=arguments.h2, binary=arguments.binary)
+    made = simulate.cohort(plan, seed=arguments.seed)
+    print(f"{made.people} and its truth in {simulate.write(made, arguments.out)}")
+    return 0
 
 
 # ---------------------------------------------------------------------- stages
@@ -259,6 +288,12 @@ def _list(arguments: argparse.Namespace) -> int:
 
 VERBS = (
     Verb("demo", "everything on data that ships with the dependencies; no network", _demo_arguments, _demo),
+    Verb(
+        "simulate",
+        "a cohort whose truth is known: features, sample sheet, what was planted",
+        _simulate_arguments,
+        _simulate,
+    ),
     Verb("run", "a run.yaml from end to end; the same command resumes", _run_arguments, _run),
     _stage("check", "what can be known about a run.yaml before an hour is spent", _check),
     _stage("activations", "stage: run the model over the source", _alone(_activations)),
