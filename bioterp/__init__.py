@@ -44,6 +44,7 @@ _NAMES = {
     "detect": "bioterp.analyses.detection",
     "enrichment": "bioterp.analyses.enrichment",
     "screen": "bioterp.analyses.screen",
+    "correlation": "bioterp.analyses.correlation",
     "readout": "bioterp.analyses.readout",
     "features": "bioterp.analyses.features",
     "relations": "bioterp.analyses.relations",

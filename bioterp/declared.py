@@ -135,6 +135,24 @@ SCREEN = _columns(
     ("n_pairs", "int32", "pairs", "pairs of a feature and a term that q_normal corrects for"),
     ("n_shifts", "int32", "shifts", "circular shifts"),
 )
+CORRELATION = _columns(
+    ("n", "int32", "cells", "cells of test where the signal is known"),
+    ("n_active", "int32", "cells", "those of them where the feature is active"),
+    ("pearson", "float64", "", "Pearson correlation of code and signal, silent cells as zeros"),
+    ("pearson_lo", "float64", "", "lower end of its 95 % delete-one-block jackknife interval"),
+    ("pearson_hi", "float64", "", "upper end of that interval"),
+    ("pearson_select", "float64", "", "Pearson correlation on train and valid, where the feature was chosen"),
+    ("pearson_null", "float64", "", "mean Pearson correlation over all circular shifts"),
+    ("spearman", "float64", "", "rank correlation, ties with their mean rank"),
+    ("z", "float64", "sd", "(pearson − pearson_null) / the standard deviation over the shifts"),
+    ("p", "float64", "", "share of all circular shifts, identity included, with as large a magnitude of pearson"),
+    ("q", "float64", "", "Benjamini–Hochberg over the rows"),
+    ("q_by", "float64", "", "Benjamini–Yekutieli over the rows"),
+    ("n_tests", "int32", "pairs", "rows that q and q_by correct for"),
+    ("n_shifts", "int32", "shifts", "circular shifts; p cannot be below 1 / n_shifts"),
+    ("n_blocks", "int32", "blocks", "blocks of test behind the interval"),
+    ("split", "string", "", "the part the numbers come from"),
+)
 ENRICHMENT = _columns(
     ("log2_odds", "float64", "log2", "log2 odds ratio of active and positive, each count + 0.5"),
     ("se", "float64", "log2", "its delete-one-block jackknife standard error"),
@@ -515,6 +533,7 @@ CONFOUNDING = _columns(
 TABLES: dict[str, tuple[Column, ...]] = {
     "detection": (*SUBJECT, *LAYER, *FEATURE, *TERM, *DETECTION, *NOTE),
     "screen": (*SUBJECT, *LAYER, *FEATURE, *TERM, *SCREEN, *NOTE),
+    "correlation": (*SUBJECT, *LAYER, *FEATURE, *TERM, *CORRELATION, *NOTE),
     "enrichment": (*SUBJECT, *LAYER, *FEATURE, *TERM, *ENRICHMENT, *NOTE),
     "features": (*SUBJECT, *LAYER, *FEATURE, *FEATURES),
     "readout": (*SUBJECT, *LAYER, *READOUT, *NOTE),

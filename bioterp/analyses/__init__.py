@@ -16,7 +16,7 @@ from bioterp.errors import InputError, nearest
 
 NAMES = (
     "detection", "enrichment", "features", "readout", "layers", "comparison", "candidates", "fidelity", "stability",
-    "screen",
+    "screen", "correlation",
     "audit", "marker",
     "relations", "replication", "discoveries", "described", "loci", "motifs",
     "association", "confounding",
