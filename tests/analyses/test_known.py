@@ -260,6 +260,27 @@ def test_near_cells_are_one_place():
     ]  # fmt: skip
 
 
+def test_of_a_scan_the_strongest_cell_is_told_in_mm():
+    """An oblique scan in two tiles, and another of its own; the cell's middle by hand."""
+    rng = np.random.default_rng(12)
+    turn = np.linalg.qr(rng.standard_normal((3, 3)))[0] * [2.0, 3.0, 5.0]
+    grids, items = [], []
+    for scan, x in (("a", 0), ("a", 4), ("b", 0)):
+        affine = np.eye(4)
+        affine[:3, :3], affine[:3, 3] = turn, turn @ [x, 0, 0] + [7, -9, 11]
+        grids.append(Grid(Space(scan, "mm", None), (4, 5, 6), affine))
+        items.append({"item": f"{scan}{x}", "sample": scan, "block": scan, "split": "test"})
+    rows = Rows.from_grids(pd.DataFrame(items), grids)
+    codes = np.zeros((len(rows), 2), np.float32)
+    codes[10, 1], codes[120 + 3 * 30 + 2 * 6 + 4, 1], codes[240 + 1 * 30 + 0 * 6 + 5, 1] = 1, 4, 3
+    made = loci(Field(rows, scipy.sparse.csr_matrix(codes), kind="code"), [0, 1])
+    assert made[["contig", "rank", "activation", "start", "strand"]].to_numpy().tolist() == [
+        ["a", 1, 4, -1, ""], ["b", 2, 3, -1, ""],
+    ]  # fmt: skip
+    middle = [turn @ [7.5, 2.5, 4.5] + [7, -9, 11], turn @ [1.5, 0.5, 5.5] + [7, -9, 11]]
+    np.testing.assert_allclose(made[["x", "y", "z"]].to_numpy(), middle)
+
+
 def test_the_logo_shows_the_planted_motif(world):
     places = loci(world.codes, [SITE, MIRROR, FADING])
     made = motifs(places, lambda *place: read(world, *place), np.full(4, 0.25))
