@@ -257,7 +257,32 @@ def _report(study: Any) -> int:
     return 0
 
 
-# ---------------------------------------------------------------------- verify, list
+# ---------------------------------------------------------------------- apply, verify, list
+
+
+def _apply_arguments(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("marker", help="a marker.json that a run with a cohort left")
+    parser.add_argument("people", help="pooled codes of another cohort: its people/layer=…/codes")
+    parser.add_argument("sheet", help="that cohort's sample sheet")
+    parser.add_argument("--key", default=None, help="the sheet's column of ids")
+    parser.add_argument("--out", default=None, help="a TSV to write each person's probability to")
+
+
+def _apply(arguments: argparse.Namespace) -> int:
+    from bioterp import outcomes, store
+
+    p, told = outcomes.apply(arguments.marker, arguments.people, arguments.sheet, arguments.key)
+    row = told.iloc[0]
+    print(row["note"])
+    print(
+        f"{row['n']:,} people, {row['n_cases']:,} cases: AUROC {row['auroc']:.3f} "
+        f"(95 % {row['auroc_lo']:.3f} to {row['auroc_hi']:.3f}), Brier {row['brier']:.3f}, calibration slope "
+        f"{row['calibration_slope']:.2f}, intercept {row['calibration_intercept']:.2f}"
+    )
+    if arguments.out:
+        with store.writing_file(arguments.out) as beside:
+            p.rename("probability").rename_axis("sample").to_csv(beside, sep="\t", na_rep="NaN")
+    return 0
 
 
 def _verify(arguments: argparse.Namespace) -> int:
@@ -303,6 +328,7 @@ VERBS = (
     _stage("analyse", "stage: every table, baselines included", _alone(_analyse)),
     _stage("export", "stage: tracks and h5ad of the best features", _alone(_export)),
     _stage("report", "stage: the HTML report", _alone(_report)),
+    Verb("apply", "a kept marker on another cohort: how it does there", _apply_arguments, _apply),
     Verb(
         "verify",
         "a result folder: every file against its hash, and who made it",

@@ -98,11 +98,17 @@ def _check_kind(run: Run) -> None:
                 raise InputError(
                     f"baselines: {name!r} is for source.kind {other}; for {kind}: {', '.join(OF_KIND[kind])}"
                 )
+    people = [name for name in ("phenotypes", "bids") if name in run.exports]
+    if people and run.cohort is None:
+        raise InputError(f"exports: {people[0]!r} is of people; give the block cohort")
     if "detection" not in run.analyses:
-        needs = [name for name in run.exports if name not in ("tsv", "parquet")]
+        of_people = ("h5ad", "phenotypes", "bids") if run.cohort is not None else ()
+        needs = [name for name in run.exports if name not in ("tsv", "parquet", *of_people)]
         if "enrichment" in run.analyses or needs:
             what = "analyses: 'enrichment'" if "enrichment" in run.analyses else f"exports: {needs[0]!r}"
             raise InputError(f"{what} is made of what detection finds; put detection among the analyses")
+    if run.cohort is not None and kind == "dna":
+        raise InputError("cohort: a source of kind dna is one genome; people come from kind haplotypes or scans")
     pcs = run.cohort.pcs if run.cohort is not None else None
     if pcs is not None and (pcs.vcf is None) == (pcs.path is None):
         raise InputError("cohort.pcs needs vcf (genotypes off the target) or path (of a .eigenvec or covariate file)")

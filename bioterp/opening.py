@@ -17,8 +17,9 @@ from bioterp.rows import Rows
 
 def check_paths(run: Run) -> None:
     """Raise unless every annotation is there and `out` is free, or holds an earlier run."""
-    if run.cohort is not None:
-        raise InputError("cohort: no run analyses it yet; leave it out, and use bioterp.pool and bioterp.read_cohort")
+    for path in _of_cohort(run):
+        if not path.is_file():
+            raise InputError(f"cohort: there is no file {path}")
     for path in _read_from(run) if isinstance(run.source, HaplotypeSource) else []:
         if path is not None and not path.is_file():
             raise InputError(f"source: there is no file {path}")
@@ -46,9 +47,20 @@ def check_paths(run: Run) -> None:
         )
 
 
+def _of_cohort(run: Run) -> list[Path]:
+    """The files a cohort is read from."""
+    asked = run.cohort
+    if asked is None:
+        return []
+    pcs = asked.pcs
+    vcf = [] if pcs is None else pcs.vcf if isinstance(pcs.vcf, list) else [pcs.vcf]
+    found = [asked.samples, asked.regions, *vcf, pcs.path if pcs is not None else None]
+    return [path for path in found if path is not None]
+
+
 def _read_from(run: Run) -> list[Path | None]:
     """The files the source, and the cohort, are read from."""
-    people = [run.cohort.samples, run.cohort.regions] if run.cohort is not None else []
+    people = _of_cohort(run)
     if isinstance(run.source, ScanSource):
         return [run.source.items, *people]
     if isinstance(run.source, HaplotypeSource):

@@ -186,6 +186,6 @@ CHOICES = {
     "dictionary.selection": ("float32", "bfloat16"),
     "analyses": ("detection", "enrichment", "readout", "candidates", "fidelity"),
     "baselines": (*BASELINES, *(name for names in OF_KIND.values() for name in names)),
-    "exports": ("tsv", "parquet", "bigwig", "bedgraph", "bed", "nifti", "h5ad", "atlas"),
+    "exports": ("tsv", "parquet", "bigwig", "bedgraph", "bed", "nifti", "h5ad", "atlas", "phenotypes", "bids"),
     "dtype": ("float32", "bfloat16", "float16"),
 }

@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from bioterp import __version__, baselines, locks, store, tables, verify
+from bioterp import __version__, baselines, locks, outcomes, store, tables, verify
 from bioterp.analyses.candidates import candidates
 from bioterp.analyses.comparison import comparison
 from bioterp.analyses.detection import detect
@@ -44,10 +44,12 @@ FOLDERS = (
     "readout",
     "tables",
     "exports",
+    outcomes.FOLDER,
 )
 TABLES = (
     "readout", "detection", "enrichment", "features", "blocks", "candidates", "dictionaries", "density", "stability",
     RELATIONS, "loci", "motifs",
+    *outcomes.TABLES,
 )  # fmt: skip
 APART = "fidelity"  # an analysis with tables of its own, of a layer and not of one set of codes
 
@@ -121,12 +123,14 @@ class Study(Evidence):
     def analyse_all(self) -> Found:
         """Activations, labels, dictionaries, baselines, tables; the tables are joined and written."""
         self.check_splits()
-        if not self.run.labels:
+        if not self.run.labels and self.run.cohort is None:
             raise InputError(NO_LABELS)
+        outcomes.look(self.run, self.source)
         store.clear_partials(self.out, deep=False)  # `out` may be a folder of the user's: only our own are searched
         for folder in FOLDERS:
             store.clear_partials(self.out / folder)
-        truths = {rows.rows.id: self.truth(rows) for rows in self.lattices()}
+        labelled = bool(self.run.labels)  # people can be asked about without
+        truths = {rows.rows.id: self.truth(rows) if labelled else rows for rows in self.lattices()}
         parts: list[Frames] = []
         qualities = []
         best: tuple[float, Representation | None] = (-1.0, None)
@@ -177,26 +181,29 @@ class Study(Evidence):
 
     def export_all(self, found: Found) -> None:
         """Tracks and matrices of the shown dictionary's best features."""
-        formats = [f for f in self.run.exports if f not in ("tsv", "parquet", "atlas")]
-        atlas = "atlas" in self.run.exports
-        if found.codes is None or not (formats or atlas) or "detection" not in found.joined:
-            return
-        about, mine = found.codes.about, found.joined["detection"]
+        written = outcomes.export_people(self.run, found.joined)
+        formats = [f for f in self.run.exports if f not in ("tsv", "parquet", "atlas", "phenotypes", "bids")]
+        if found.codes is not None and "detection" in found.joined:
+            written += self._export_codes(found.codes, found.joined, formats) if formats else []
+            written += [self.export_atlas(found.codes, found.joined)] if "atlas" in self.run.exports else []
+        self._tidy(self.out / "exports", [path.relative_to(self.out / "exports").as_posix() for path in written])
+
+    def _export_codes(self, codes: Field, joined: Frames, formats: list[str]) -> list[Path]:
+        about, mine = codes.about, joined["detection"]
         same = (mine["dictionary"] == about["dictionary"]) & (mine["layer"] == str(about["layer"]))
         mine = mine[same & (mine["seed"] == about["seed"])]
         mine = mine[(mine["feature"] != tables.NO_FEATURE) & mine["f1_select"].notna()]
         ranked = mine.sort_values("f1_select", ascending=False, kind="stable").drop_duplicates("feature")
         chosen = ranked["feature"].head(self.run.export_features).to_numpy(np.int64)
-        written: list[Path] = []
         if not len(chosen):
             say("nothing is exported: no feature could be scored")
-            formats = []
+            return []
+        written: list[Path] = []
         with self._timed("exports"):
             for kind in formats:
                 say(f"exporting {kind}")
-                written += export(found.codes, chosen, self.out / "exports", format=kind, table=ranked)
-            written += [self.export_atlas(found.codes, found.joined)] if atlas else []
-        self._tidy(self.out / "exports", [path.relative_to(self.out / "exports").as_posix() for path in written])
+                written += export(codes, chosen, self.out / "exports", format=kind, table=ranked)
+        return written
 
     def report_all(self, found: Found) -> Path:
         """run.json and report.html."""
@@ -236,7 +243,9 @@ class Study(Evidence):
                             yield self._dictionary(acts, layer, seed, random)
                         if APART in self.run.analyses:
                             yield self._fidelity(acts, layer, random)
-                        if not random:
+                        if not random and self.run.cohort is not None:
+                            yield self._people(acts, layer)
+                        if not random and self.run.labels:
                             yield from self._baselines(acts, layer)
                 self._drop(group, random)
             self._models.pop(random)
@@ -273,6 +282,21 @@ class Study(Evidence):
 
         recipe = [APART, [self._recipe(acts, seed) for seed in seeds], __version__, tables.SCHEMA_VERSION]
         return Together(APART, folder.parent / APART, recipe, make)
+
+    def _people(self, acts: Field, layer: Layer) -> Together:
+        """What a layer's first dictionary tells of people."""
+        assert self.run.cohort is not None
+        seed = self.run.dictionary.seeds[0]
+        recipe = ["people", self._recipe(acts, seed), outcomes.depends_on(self.run.cohort), self.run.seed]
+
+        def make() -> Frames:
+            codes = self.codes(acts, self.fitted(acts, layer, seed), layer, seed)
+            say(f"people, layer {layer}")
+            with self._timed("people"):
+                return outcomes.analyse(self.run, self.source, codes, acts, layer)
+
+        folder = self._folder(layer, seed, False).parent / outcomes.FOLDER
+        return Together(outcomes.FOLDER, folder, [*recipe, __version__, tables.SCHEMA_VERSION], make)
 
     def _baselines(self, acts: Field, layer: Layer) -> Iterator[Representation]:
         spec, root = self.run.dictionary, self.out / "dictionaries"

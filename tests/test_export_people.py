@@ -25,7 +25,7 @@ def _people(family: bool = False, names: list[str] | None = None) -> tuple[bt.Fi
     block = [f"fam{i // 2}" for i in range(N)] if family else who
     items = pd.DataFrame({"item": who, "sample": who, "block": block, "split": "train"})
     field = bt.Field(
-        bt.Rows.free(items), scipy.sparse.csr_matrix(x.astype(np.float32)), kind="code", about={"pool": "mean"}
+        bt.Rows.free(items), scipy.sparse.csr_matrix(x.astype(np.float32)), kind="code", about={"pooled": ["mean"]}
     )
     sheet = pd.DataFrame({"ancestry": draw.choice(["AFR", "East Asian"], N), "age": draw.normal(50, 5, N)}, index=who)
     sheet.loc[who[4], "age"] = np.nan

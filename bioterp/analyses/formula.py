@@ -62,7 +62,7 @@ class Marker:
     """logit P(case) = intercept + Σ covariates + Σ weight × code, the codes pooled as they were in the fit.
 
     columns: the names of the pooled codes; features: their positions; weights per unit of code; dictionary: what the
-    codes were made with (name, layer, seed, pool), which codes of another cohort must be of, too.
+    codes were made with (name, layer, seed, how they were pooled), which codes of another cohort must be of, too.
     """
 
     outcome: str
@@ -141,4 +141,4 @@ class Marker:
 
 def _source(codes: Field) -> dict[str, Any]:
     """What codes of another cohort must share."""
-    return {key: codes.about.get(key) for key in ("dictionary", "layer", "seed", "pool")}
+    return {key: codes.about.get(key) for key in ("dictionary", "layer", "seed", "pooled", "regions", "haplotypes")}

@@ -84,14 +84,16 @@ def write_bids(people: Field, columns: Sequence[int], out: Path, table: pd.DataF
     keys = stems(people, columns)
     frame = pd.DataFrame(_values(people, columns), columns=keys)
     frame.insert(0, "participant_id", names)
-    said = {} if table is None else best_rows(people, table).set_index("feature")["term"].to_dict()
+    known = None if table is None else best_rows(people, table).set_index("feature")
+    key = next((name for name in ("verdict", "term") if known is not None and name in known), None)
+    said = {} if known is None or key is None else (f"{key}: " + known[key].astype(str)).to_dict()
     about: dict[str, Any] = {
         "MeasurementToolMetadata": {
             "Description": f"bioterp: {_pool(people)} of features of {_source(people)} per person"
         }
     }
     for key, column in zip(keys, columns, strict=True):
-        meant = f"; best matching term: {said[column]}" if isinstance(said.get(column), str) else ""
+        meant = f"; {said[column]}" if isinstance(said.get(column), str) else ""
         about[key] = {"Description": f"feature {column}{meant}", "Units": "raw code units"}
     file = out / "phenotype" / "bioterp.tsv"
     with writing_file(file) as beside:
@@ -185,7 +187,7 @@ def _held(frame: pd.DataFrame, categories: bool) -> pd.DataFrame:
 
 
 def _pool(people: Field) -> str:
-    return str(people.about.get("pool") or "value")
+    return " and ".join(people.about.get("pooled") or ["value"])
 
 
 def _source(people: Field) -> str:

@@ -76,7 +76,7 @@ def report(
     InputError: a locus that cannot be read or lies on no contig of the codes, or is asked of scans.
     AlignmentError: codes and truth are not on the same rows.
     """
-    from bioterp.report import batches, carrying, known, page, sections, versus
+    from bioterp.report import batches, carrying, cohort, known, page, sections, versus
     from bioterp.report.best import best_per_term, subject_of, terms_of
 
     if codes is not None and truth is not None:
@@ -91,21 +91,22 @@ def report(
     name = sequence_name or _name_in(told)
     words = Words.of(codes, truth, told, detection)
     found = Findings(tables, codes, truth, told, detection, best, mine, words, images)
+    bare = not len(detection) and len(tables.get("association", ())) > 0  # people were asked about, and no term
     title = f"What the features mean: {name}" if name else "What the features mean"
+    # Where people were asked about and no term, what is said of terms is left out.
+    matches = [sections.in_words(found), carrying.layers(found), versus.baselines(found), known.evidence(found)]
+    pictures = [*_pictures(found, place), known.letters(found), known.unknown(found)]
+    matches, pictures = ([], []) if bare else (matches, pictures)
     body = page.join(
         [
             page.tag("h1", title),
-            page.tag("p", sections.lead(found), class_="lead"),
+            page.tag("p", cohort.lead(found) if bare else sections.lead(found), class_="lead"),
             sections.what_was_run(found),
-            sections.in_words(found),
-            carrying.layers(found),
-            versus.baselines(found),
-            known.evidence(found),
+            *matches,
             batches.batches(found),
+            cohort.cohort(found),
             sections.readout(found),
-            *_pictures(found, place),
-            known.letters(found),
-            known.unknown(found),
+            *pictures,
             sections.quality(found),
             sections.how_to_read(found),
         ]

@@ -26,7 +26,7 @@ def _people(seed: int = 0, n: int = N, strength: float = 1.2) -> tuple[bt.Field,
     case = z + draw.logistic(size=n) > 0
     names = [f"s{i}" for i in range(n)]
     items = pd.DataFrame({"item": names, "sample": names, "block": names, "split": "train"})
-    about = {"dictionary": "topk", "layer": "4", "seed": 0, "pool": "mean"}
+    about = {"dictionary": "topk", "layer": "4", "seed": 0, "pooled": ["mean"]}
     sheet = pd.DataFrame({"case": np.where(case, "yes", "no"), "age": age, "sex": sex}, index=names)
     return bt.Field(bt.Rows.free(items), x.astype(np.float32), kind="code", about=about), sheet
 
