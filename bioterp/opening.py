@@ -17,9 +17,9 @@ from bioterp.rows import Rows
 
 def check_paths(run: Run) -> None:
     """Raise unless every annotation is there and `out` is free, or holds an earlier run."""
-    for path in _of_cohort(run):
-        if not path.is_file():
-            raise InputError(f"cohort: there is no file {path}")
+    for given in _of_cohort(run):
+        if not given.is_file():
+            raise InputError(f"cohort: there is no file {given}")
     for path in _read_from(run) if isinstance(run.source, HaplotypeSource) else []:
         if path is not None and not path.is_file():
             raise InputError(f"source: there is no file {path}")
@@ -60,7 +60,7 @@ def _of_cohort(run: Run) -> list[Path]:
 
 def _read_from(run: Run) -> list[Path | None]:
     """The files the source, and the cohort, are read from."""
-    people = _of_cohort(run)
+    people: list[Path | None] = [*_of_cohort(run)]
     if isinstance(run.source, ScanSource):
         return [run.source.items, *people]
     if isinstance(run.source, HaplotypeSource):

@@ -181,7 +181,7 @@ class Study(Evidence):
 
     def export_all(self, found: Found) -> None:
         """Tracks and matrices of the shown dictionary's best features."""
-        written = outcomes.export_people(self.run, found.joined)
+        written = outcomes.export_people(self.run, self.source, found.joined)
         formats = [f for f in self.run.exports if f not in ("tsv", "parquet", "atlas", "phenotypes", "bids")]
         if found.codes is not None and "detection" in found.joined:
             written += self._export_codes(found.codes, found.joined, formats) if formats else []
