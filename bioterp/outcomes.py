@@ -74,9 +74,10 @@ def analyse(run: Run, source: Any, codes: Field, acts: Field, layer: Any) -> Fra
     asked = run.cohort
     assert asked is not None
     root = run.out / FOLDER / f"layer={layer}"
-    everyone = people_of(run, source, codes, root / "codes", asked.pool)
-    raw = people_of(run, source, acts, root / "activations", "mean")
-    cohort, pcs = cohort_of(run, everyone)
+    everyone = _kept(people_of(asked, source, codes), root / "codes")
+    raw = _kept(people_of(dataclasses.replace(asked, pool="mean"), source, acts), root / "activations")
+    cohort = cohort_of(asked, source, everyone)
+    pcs = [name for name in cohort.covariates if name not in asked.covariates]
     for reason, lines in cohort.unmatched.groupby("reason"):
         say(f"cohort: {len(lines)} people are {reason}")
     for column, lines in cohort.missing.groupby("column"):
@@ -122,7 +123,7 @@ def _audited(
     seed: int,
 ) -> pd.DataFrame:
     """The audit of every outcome; what is read of confounders is the same for all, and told once."""
-    parts = []
+    parts: list[pd.DataFrame] = []
     for name in cohort.outcomes:
         if cohort.sheet[name].nunique() < 2 or (cohort.kinds[name] == "binary" and _few(cohort.outcome(name)) < LEAST):
             say(f"audit: {name} has too few people of a class, or one value; it is left out")
@@ -182,7 +183,7 @@ def complete(people: Field) -> Field:
     return Field(people.rows, x[:, held], people.columns.iloc[held], people.kind, people.about)
 
 
-def export_people(run: Run, joined: Frames) -> list[Path]:
+def export_people(run: Run, source: Any, joined: Frames) -> list[Path]:
     """Of every layer the features that go best with the outcome (`export_features` of them), for tools of cohorts."""
     formats = [name for name in run.exports if name in EXPORTS]
     if run.cohort is None or not formats or "association" not in joined:
@@ -191,7 +192,7 @@ def export_people(run: Run, joined: Frames) -> list[Path]:
     for layer, mine in joined["association"].groupby("layer", sort=False):
         folder = run.out / FOLDER / f"layer={layer}" / "codes"
         people = Field.open(folder)
-        cohort, _ = cohort_of(run, people)
+        cohort = cohort_of(run.cohort, source, people)
         own = people.take(cohort.rows)
         ranked = mine[mine["p_adjusted"].notna()].sort_values("p_adjusted", kind="stable").drop_duplicates("feature")
         chosen = ranked["feature"].head(run.export_features).to_numpy(np.int64)
