@@ -10,9 +10,11 @@ import pandas as pd
 import pytest
 
 from bioterp import tables
+from bioterp.analyses.loci import loci
 from bioterp.analyses.motifs import information
 from bioterp.report import report
 from bioterp.report.logos import COLOURS, TALL, drawn
+from tests.scan_world import BALL, head, image, study
 from tests.test_report import EVIL
 
 OF = {"dictionary": "d", "seed": 0, "representation": "dictionary", "layer": "2"}
@@ -142,3 +144,27 @@ def test_a_position_without_letters_is_empty():
     table.loc[3, ["a", "c", "g", "t", "bits", "bits_chance"]] = np.nan
     assert "nan" not in drawn(table)
     assert "nan" not in drawn(table.assign(bits=np.nan, bits_chance=np.nan))
+
+
+def test_of_scans_slices_and_millimetres(tmp_path):
+    """A feature without a term that fires in a ball: its strongest cells lie in the middle of the balls."""
+    heads = [head(name, ball, spacing=(3.0, 3.0, 3.0), shape=(52, 62, 48)) for name, ball in
+             (("sub-1", (-20.0, 14.0, 8.0)), ("sub-2", (18.0, -10.0, 20.0)))]  # fmt: skip
+    codes, truth = study(heads)
+    places = loci(codes, [BALL], truth=truth)
+    assert places["contig"].tolist() == ["sub-2", "sub-1"]  # the later head fires more
+    for k, line in enumerate(places.itertuples()):
+        cell = np.linalg.norm(heads[1 - k].cells.affine[:3, :3], axis=0)
+        assert np.linalg.norm(np.array([line.x, line.y, line.z]) - heads[1 - k].ball) <= np.linalg.norm(cell) / 2 + 1e-6
+    assert all("ball" in terms for terms in places["terms"])
+    own = OF | {"layer": "4"}
+    features = filled("features", [own | {"feature": BALL, "density": 0.01, "mean_active": 2.0, "n_seeds": 2,
+                                          "unknown": True, "says": "a ball"}])  # fmt: skip
+    images = {one.scan: (image(one, k), one.voxels) for k, one in enumerate(heads)}
+    given = {"features": features, "loci": places}
+    file = report(tmp_path, tables=given, codes=codes, truth=truth, images=images.__getitem__)
+    page = file.read_text()
+    after = page[page.index("Strong features without a term") :]
+    assert after.count('alt="slices through scans"') == 1
+    told = [f"{round(v)}".replace("-", "−") for v in places.iloc[0][["x", "y", "z"]]]
+    assert " ".join(["sub-2", *told]) in text_of(after)
