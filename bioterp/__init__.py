@@ -47,6 +47,8 @@ _NAMES = {
     "enrichment": "bioterp.analyses.enrichment",
     "screen": "bioterp.analyses.screen",
     "correlation": "bioterp.analyses.correlation",
+    "covariates": "bioterp.background",
+    "adjusted": "bioterp.analyses.adjusted",
     "readout": "bioterp.analyses.readout",
     "features": "bioterp.analyses.features",
     "relations": "bioterp.analyses.relations",

@@ -8,6 +8,7 @@ import shutil
 from collections.abc import Generator, Iterator
 from typing import Any
 
+from bioterp import leakage
 from bioterp.adapters.dna import parse_halo
 from bioterp.errors import BioterpError
 from bioterp.opening import check_paths, open_model, open_source
@@ -64,13 +65,6 @@ def _source(run: Run, model: Any) -> Generator[Finding, None, Any]:
         yield "ok", f"source: {len(source.scans)} scans, {len(source):,} arrays, blocks: {source.blocks_told}"
         for line in source.left_out.itertuples():
             yield "warning", f"source: {line.scan} is left out: {line.reason}"
-        if source.blocks == "scan":
-            many = source.items.groupby("subject")["split"].nunique()
-            if (many > 1).any():
-                yield (
-                    "warning",
-                    f"splits: scans of one subject (such as {many.idxmax()}) fall into several; blocks: subject",
-                )
     blocks = source.items.groupby("split")["block"].nunique()
     for split in ("train", "valid", "test"):
         count = int(blocks.get(split, 0))
@@ -78,6 +72,7 @@ def _source(run: Run, model: Any) -> Generator[Finding, None, Any]:
             yield "problem", f"splits: no block fell into {split}; use smaller blocks (source.blocks) or another seed"
         elif count < 5:
             yield "warning", f"splits: few blocks in {split} ({count}); intervals will be wide"
+    yield from leakage.told(source, getattr(run.source, "duplicates", leakage.REFUSED))
     return source
 
 

@@ -169,6 +169,8 @@ def _summary(joined: dict[str, Any]) -> None:
     if "layers" in joined:
         summary.print_layers(joined["layers"])
         summary.print_comparison(joined["comparison"])
+    if "adjusted" in joined:
+        summary.print_adjusted(joined["adjusted"], joined["detection"])
     if "dictionaries" in joined:
         summary.print_dictionaries(joined["dictionaries"], joined.get("stability"))
 

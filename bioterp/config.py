@@ -104,8 +104,9 @@ def _check_kind(run: Run) -> None:
     if "detection" not in run.analyses:
         of_people = ("h5ad", "phenotypes", "bids") if run.cohort is not None else ()
         needs = [name for name in run.exports if name not in ("tsv", "parquet", *of_people)]
-        if "enrichment" in run.analyses or needs:
-            what = "analyses: 'enrichment'" if "enrichment" in run.analyses else f"exports: {needs[0]!r}"
+        made = [name for name in ("enrichment", "adjusted") if name in run.analyses]
+        if made or needs:
+            what = f"analyses: {made[0]!r}" if made else f"exports: {needs[0]!r}"
             raise InputError(f"{what} is made of what detection finds; put detection among the analyses")
     if run.cohort is not None and kind == "dna":
         raise InputError("cohort: a source of kind dna is one genome; people come from kind haplotypes or scans")
@@ -116,6 +117,12 @@ def _check_kind(run: Run) -> None:
         raise InputError(f"cohort.pcs.n is a count of at least 1; got {pcs.n}")
     if not run.analyses:
         raise InputError("analyses names none; give at least one, e.g. analyses: [detection]")
+    if run.adjust is not None:
+        from bioterp.background import check_names
+
+        check_names(run.adjust, kind)
+        if not run.adjust:
+            raise InputError("adjust names nothing; name a covariate, e.g. adjust: [gc], or leave adjust out")
     if "candidates" in run.analyses and kind != "scans":
         raise InputError("analyses: 'candidates' is for source.kind scans")
     foreign = ("bigwig", "bedgraph", "bed") if kind == "scans" else ("nifti",)

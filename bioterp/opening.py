@@ -73,6 +73,7 @@ def open_source(run: Run, model: Callable[[], Any]) -> Any:
     """The adapter a run reads from. model() is asked how it wants scans, where the run does not say."""
     given = {one.name: getattr(run.source, one.name) for one in dataclasses.fields(run.source)}
     given.pop("kind")
+    given.pop("duplicates", None)
     if isinstance(run.source, ScanSource):
         from bioterp.adapters.volume import Scans
 

@@ -8,9 +8,9 @@ from typing import Any
 
 BASELINES = ("neurons", "pca", "random-directions", "random-weights")  # of every modality
 ANALYSES = {
-    "dna": ("detection", "enrichment", "fidelity"),
+    "dna": ("detection", "enrichment", "adjusted", "fidelity"),
     "haplotypes": ("fidelity",),
-    "scans": ("detection", "enrichment", "candidates", "fidelity"),
+    "scans": ("detection", "enrichment", "adjusted", "candidates", "fidelity"),
 }
 OF_KIND: dict[str, tuple[str, ...]] = {
     "dna": ("composition",),
@@ -21,7 +21,11 @@ OF_KIND: dict[str, tuple[str, ...]] = {
 
 @dataclass(frozen=True)
 class DNASource:
-    """Where sequences come from; the keywords of `bioterp.DNA`."""
+    """Where sequences come from; the keywords of `bioterp.DNA`.
+
+    duplicates: a run is refused when this share of a block's 21-mers, or more, lies in blocks of other splits; above 1
+    never.
+    """
 
     kind: str
     fasta: Path
@@ -33,6 +37,7 @@ class DNASource:
     contigs: list[str] | None = None
     circular: bool | list[str] | None = None
     sample: str | None = None
+    duplicates: float = 0.6
 
 
 @dataclass(frozen=True)
@@ -157,6 +162,8 @@ class Run:
 
     disk: the most the folder `out` may hold, e.g. 25GB. Activations and codes are then dropped once their tables are
     made (the codes of the dictionary to show stay), and layers go through the model in as many groups as that takes.
+    adjust: what the analysis `adjusted` holds fixed: gc, gc:N, kmer, kmer:K, phase, edge:TERM; of scans position,
+    intensity. By default gc and, where labels tell it, phase; of scans both.
     """
 
     out: Path
@@ -166,6 +173,7 @@ class Run:
     dictionary: Dictionary = field(default_factory=Dictionary)
     labels: dict[str, Label] = field(default_factory=dict)
     analyses: list[str] = field(default_factory=lambda: list(ANALYSES["dna"]))
+    adjust: list[str] | None = None
     baselines: list[str] = field(default_factory=lambda: [*BASELINES, *OF_KIND["dna"]])
     cohort: Cohort | None = None
     exports: list[str] = field(default_factory=lambda: ["tsv"])
@@ -184,7 +192,7 @@ CHOICES = {
     "cohort.pool": ("mean", "max", "top", "fraction"),
     "dictionary.kind": ("topk", "batchtopk", "matryoshka"),
     "dictionary.selection": ("float32", "bfloat16"),
-    "analyses": ("detection", "enrichment", "readout", "candidates", "fidelity"),
+    "analyses": ("detection", "enrichment", "adjusted", "readout", "candidates", "fidelity"),
     "baselines": (*BASELINES, *(name for names in OF_KIND.values() for name in names)),
     "exports": ("tsv", "parquet", "bigwig", "bedgraph", "bed", "nifti", "h5ad", "atlas", "phenotypes", "bids"),
     "dtype": ("float32", "bfloat16", "float16"),

@@ -18,7 +18,7 @@ from typing import Any
 
 import pandas as pd
 
-from bioterp import __version__, store
+from bioterp import __version__, leakage, store
 from bioterp.activate import about_layer, activations, cells
 from bioterp.annotations import join, label
 from bioterp.dictionary import Dictionary
@@ -231,6 +231,10 @@ class Stages:
                     f"no block ({self.source.blocks_told}) fell into the split {name!r}; give smaller ones "
                     "(source.blocks), or another seed"
                 )
+        for level, line in leakage.told(self.source, getattr(self.run.source, "duplicates", leakage.REFUSED)):
+            if level == "problem":
+                raise InputError(line)
+            say(line)
 
     # ------------------------------------------------------------------ models and activations, when they are needed
 

@@ -14,6 +14,7 @@ import numpy as np
 import pandas as pd
 
 from bioterp import __version__, baselines, locks, outcomes, store, tables, verify
+from bioterp.analyses.adjusted import adjusted
 from bioterp.analyses.candidates import candidates
 from bioterp.analyses.comparison import comparison
 from bioterp.analyses.detection import detect
@@ -21,6 +22,7 @@ from bioterp.analyses.enrichment import enrichment
 from bioterp.analyses.features import features
 from bioterp.analyses.layers import layers as layer_table
 from bioterp.analyses.readout import readout
+from bioterp.background import covariates
 from bioterp.dictionary import Dictionary
 from bioterp.errors import InputError
 from bioterp.evidence import RELATIONS, Evidence
@@ -48,7 +50,7 @@ FOLDERS = (
 )
 TABLES = (
     "readout", "detection", "enrichment", "features", "blocks", "candidates", "dictionaries", "density", "stability",
-    RELATIONS, "loci", "motifs",
+    "adjusted", RELATIONS, "loci", "motifs",
     *outcomes.TABLES,
 )  # fmt: skip
 APART = "fidelity"  # an analysis with tables of its own, of a layer and not of one set of codes
@@ -74,6 +76,7 @@ class Study(Evidence):
             "truth": [truth.columns.to_csv(), truth.about.get("recipe")],
             "rows": truth.rows.id,
             "analyses": [name for name in self.run.analyses if name != APART],
+            "adjust": self.run.adjust,
             "code": [__version__, tables.SCHEMA_VERSION],
         }
         made = self._stored_tables(one.folder / "tables", recipe, functools.partial(self._frames, one, truth))
@@ -95,6 +98,9 @@ class Study(Evidence):
                     made["features"] = features(codes, made["detection"])
                 if "enrichment" in self.run.analyses:
                     made["enrichment"] = enrichment(codes, truth, made["detection"], made["blocks"])
+                if "adjusted" in self.run.analyses and subject:
+                    held = covariates(codes.rows, self.run.adjust, source=self.source, truth=truth)
+                    made["adjusted"] = adjusted(codes, truth, held, made["detection"])
             if "candidates" in self.run.analyses and one.name == "dictionary":
                 made["candidates"] = candidates(codes)
             return made

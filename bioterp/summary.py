@@ -7,6 +7,8 @@ from typing import Any
 import pandas as pd
 
 from bioterp.analyses.layers import in_order
+from bioterp.report.adjustment import in_words as adjusted_in_words
+from bioterp.report.adjustment import of_best
 from bioterp.report.best import CROSS, best_per_term, excess, order_of, two
 from bioterp.report.fidelity import agreement
 from bioterp.report.heat import in_reading_order, subject_in
@@ -196,3 +198,29 @@ def print_readout(readout: pd.DataFrame) -> None:
         ]
         table.add_row(*cells, interval, f"{row.auroc:.3f}")
     _console().print(table)
+
+
+def print_adjusted(adjusted: pd.DataFrame, detection: pd.DataFrame) -> None:
+    """A table: each term's best feature, its log odds crude and within strata, and what the covariates tell alone."""
+    from rich.markup import escape
+
+    best = best_per_term(detection)
+    found = of_best({"adjusted": adjusted}, best[best["representation"] == "dictionary"])
+    if not len(found):
+        return
+    console = _console()
+    heads = ("log2 odds", "adjusted", "95 % interval", "AUROC", "adjusted ", "fixed alone", "verdict")
+    table = _table(console, "The same features among cells alike in what is held fixed", "held fixed", *heads)
+    for row in found[found["main"].astype(bool)].itertuples():
+        interval = f"{two(row.lo)} to {two(row.hi)}" if pd.notna(row.lo) else "–"
+        cells = [
+            escape(str(row.term)),
+            escape(str(row.covariates)),
+            two(row.log2_odds_crude),
+            two(row.log2_odds),
+            interval,
+        ]
+        cells += [two(row.auroc_crude), two(row.auroc), two(row.covariates_auroc), str(row.verdict)]
+        table.add_row(*cells)
+    console.print(table)
+    console.print(adjusted_in_words(found), highlight=False)

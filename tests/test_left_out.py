@@ -31,12 +31,12 @@ def test_a_resumed_run_knows_whose_voxels_could_not_be_read(tmp_path: Path) -> N
 
 
 def test_check_says_when_scans_of_one_person_fall_into_several_splits(tmp_path: Path) -> None:
-    """Blocks of scans are the user's to choose; that a person is then learnt from and tested on is told."""
+    """A person that is learnt from and tested on is a problem, whatever blocks were asked for."""
     file = write_study(tmp_path, (0, 2, 3, 5, 7, 9), **{"source.blocks": "scan"})
     sheet = pd.read_csv(tmp_path / "scans.tsv", sep="\t").drop(columns=["block", "split"])
     said = {}
     for name, subjects in (("apart", sheet["scan"]), ("one", "somebody")):
         write_sheet(tmp_path, sheet.assign(subject=subjects))
-        said[name] = [text for kind, text in findings(config.load(file)) if kind == "warning"]
+        said[name] = [text for kind, text in findings(config.load(file)) if kind == "problem"]
     assert not any("several" in text for text in said["apart"])
     assert any("scans of one subject (such as somebody) fall into several" in text for text in said["one"])

@@ -20,6 +20,7 @@ NAMES = (
     "audit", "marker",
     "relations", "replication", "discoveries", "described", "loci", "motifs",
     "association", "confounding",
+    "adjusted",
 )  # fmt: skip
 
 

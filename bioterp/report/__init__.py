@@ -76,7 +76,7 @@ def report(
     InputError: a locus that cannot be read or lies on no contig of the codes, or is asked of scans.
     AlignmentError: codes and truth are not on the same rows.
     """
-    from bioterp.report import batches, carrying, cohort, known, page, sections, versus
+    from bioterp.report import adjustment, batches, carrying, cohort, known, page, sections, versus
     from bioterp.report.best import best_per_term, subject_of, terms_of
 
     if codes is not None and truth is not None:
@@ -95,6 +95,7 @@ def report(
     title = f"What the features mean: {name}" if name else "What the features mean"
     # Where people were asked about and no term, what is said of terms is left out.
     matches = [sections.in_words(found), carrying.layers(found), versus.baselines(found), known.evidence(found)]
+    matches.append(adjustment.adjustment(found))
     pictures = [*_pictures(found, place), known.letters(found), known.unknown(found)]
     matches, pictures = ([], []) if bare else (matches, pictures)
     body = page.join(

@@ -1,0 +1,258 @@
+"""What lies in two splits at once: copied or reverse-complemented sequence, and one scan under two names.
+
+Sequence is told by its 21-mers, each taken with its reverse complement as one. Every block keeps those whose hash
+falls below a limit (FracMinHash: Irber et al. 2022; Hera, Pierce-Ward & Koslicki 2023), and the share of a block's
+k-mers that another block holds too is its containment there.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import numba
+import numpy as np
+import pandas as pd
+
+from bioterp.arrays import Array
+from bioterp.sequence import MASKED, reverse_complement
+
+K = 21
+MOST, LEAST = 2_000_000, 500  # hashes kept in all; in a block of middling size at least
+REFUSED = 0.6  # yeast in blocks of 50 kb has 0.53, 21-mers of a copy of 98 % identity 0.65
+NOTED = 0.05  # smaller containments are what any genome holds
+CHUNK = 1 << 20
+_COLUMNS = ["block", "split", "other", "other_split", "containment", "anywhere"]
+
+
+def shared_sequence(source: Any, k: int = K) -> pd.DataFrame:
+    """Blocks of which NOTED or more of the k-mers lie in other splits too, on either strand; most first.
+
+    source: `bioterp.DNA`. Columns: block, split, other and other_split (the block of another split that holds most of
+    it), containment (fraction of the block's k-mers that this one holds), anywhere (fraction that any block of another
+    split holds: of a copy that lies across two blocks, either holds a part).
+    """
+    blocks, pieces = _pieces(source.items)
+    total = int((pieces["end"] - pieces["start"]).sum())
+    middling = float((pieces["end"] - pieces["start"]).groupby(pieces["block"]).sum().median())
+    share_kept = min(1.0, max(MOST / max(total, 1), LEAST / max(middling, 1)))
+    limit: Any = np.uint64(min(int(share_kept * 2**64), 2**64 - 1))
+    kept, owner = [], []
+    for piece in pieces.itertuples():
+        codes = source.sequences.read(piece.contig, int(piece.start), int(piece.end))
+        found = np.unique(sketch(np.ascontiguousarray(codes), k, limit))
+        kept.append(found)
+        owner.append(np.full(len(found), piece.number, np.int32))
+    hashes = np.concatenate([np.zeros(0, np.uint64), *kept])
+    own = np.concatenate([np.zeros(0, np.int32), *owner])
+    split = np.asarray(pd.factorize(blocks["split"])[0], np.int64)
+    size, best, other, any_ = _contained(hashes, own, split)
+    share = any_ / np.maximum(size, 1)
+    told = np.flatnonzero((share >= NOTED) & (other >= 0))
+    told = told[np.argsort(-share[told], kind="stable")]
+    name, part = blocks["block"].to_numpy(object), blocks["split"].to_numpy(object)
+    values = [
+        name[told],
+        part[told],
+        name[other[told]],
+        part[other[told]],
+        (best / np.maximum(size, 1))[told],
+        share[told],
+    ]
+    return pd.DataFrame(dict(zip(_COLUMNS, values, strict=True)))
+
+
+def told(source: Any, refused: float = REFUSED) -> Iterator[tuple[str, str]]:
+    """('problem' | 'warning', one line) for what lies in two splits of a source at once.
+
+    refused: the share of a block's k-mers in other splits from which on it is a problem; above 1 never.
+    """
+    if source.modality == "volume":
+        many = source.items.groupby("subject")["split"].nunique()
+        if source.blocks == "scan" and (many > 1).any():
+            yield (
+                "problem",
+                f"splits: scans of one subject (such as {many.idxmax()}) fall into several; give blocks: subject, or "
+                "mend the sheet's column subject if they are of different people",
+            )
+        for one, other in same_scans(source):
+            yield "problem", f"splits: {one} and {other} are one scan in two splits; take one of them from the sheet"
+        return
+    source = getattr(source, "dna", source)  # of people's sequences the reference they are laid on
+    for one, other in same_contigs(source) if refused <= 1 else ():
+        yield (
+            "problem",
+            f"splits: contigs {one} and {other} are the same sequence, or each other's reverse complement, in several "
+            "splits; leave one out (source.contigs)",
+        )
+    found = shared_sequence(source)
+    for refuse in (True, False):
+        some = found[(found["anywhere"] >= refused) == refuse]
+        if not len(some):
+            continue
+        top, many = some.iloc[0], len(some)
+        line = (
+            f"splits: {many} block{'s' * (many > 1)} share{'s' * (many == 1)} sequence with other splits: of "
+            f"{top['block']} ({top['split']}) {top['anywhere']:.0%} of the {K}-mers, {top['containment']:.0%} in "
+            f"{top['other']} ({top['other_split']}) alone"
+        )
+        if refuse:
+            line += (
+                f"; {refused:.0%} is refused: give larger blocks (source.blocks), leave copies out (source.regions), "
+                "or accept them (source.duplicates: 2)"
+            )
+        yield ("problem" if refuse else "warning"), line
+
+
+def _pieces(items: pd.DataFrame) -> tuple[pd.DataFrame, pd.DataFrame]:
+    """Blocks (block, split) and their stretches of sequence (number of the block, contig, start, end) of any strand."""
+    spans = items[["block", "split", "contig", "start", "end"]].drop_duplicates(["block", "contig", "start", "end"])
+    spans = spans.sort_values(["block", "contig", "start"], kind="stable")
+    same = (spans[["block", "contig"]] == spans[["block", "contig"]].shift()).all(axis=1)
+    new = ~(same & (spans["start"] == spans["end"].shift()))
+    run = new.cumsum()
+    held = spans.groupby(run).agg(block=("block", "first"), contig=("contig", "first"), start=("start", "first"))
+    held["end"] = spans.groupby(run)["end"].last()
+    blocks = spans.drop_duplicates("block")[["block", "split"]].reset_index(drop=True)
+    number = pd.Series(np.arange(len(blocks)), index=blocks["block"])
+    return blocks, held.assign(number=held["block"].map(number)).reset_index(drop=True)
+
+
+@numba.njit(cache=True, nogil=True)  # type: ignore[untyped-decorator]
+def sketch(codes: Array, k: int, limit: int) -> Array:
+    """Hashes ≤ limit of the canonical k-mers (k ≤ 31) of base codes; k-mers with a masked base have none."""
+    mask = (np.uint64(1) << np.uint64(2 * k)) - np.uint64(1)
+    shift = np.uint64(2 * (k - 1))
+    forward, backward, whole = np.uint64(0), np.uint64(0), 0
+    found, many = np.empty(max(codes.size - k + 1, 0), np.uint64), 0
+    for i in range(codes.size):
+        if codes[i] >= MASKED:
+            whole = 0
+            continue
+        base = np.uint64(codes[i])
+        forward = ((forward << np.uint64(2)) | base) & mask
+        backward = (backward >> np.uint64(2)) | ((np.uint64(3) - base) << shift)
+        whole += 1
+        if whole >= k:
+            h = min(forward, backward) + np.uint64(0x9E3779B97F4A7C15)
+            h = (h ^ (h >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
+            h = (h ^ (h >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)
+            h ^= h >> np.uint64(31)
+            if h <= limit:
+                found[many] = h
+                many += 1
+    return found[:many]
+
+
+def _contained(hashes: Array, own: Array, split: Array) -> tuple[Array, Array, Array, Array]:
+    """Of each block: distinct hashes, most of them in one block of another split, which (−1: none), and in any."""
+    blocks = len(split)
+    order = np.lexsort((own, hashes))
+    hashes, own = hashes[order], own[order]
+    keep = np.append(True, (hashes[1:] != hashes[:-1]) | (own[1:] != own[:-1])) if len(own) else np.zeros(0, bool)
+    hashes, own = hashes[keep], own[keep]
+    new = np.append(True, hashes[1:] != hashes[:-1]) if len(own) else np.zeros(0, bool)
+    group = np.cumsum(new) - 1
+    begin = np.append(np.flatnonzero(new), len(own)).astype(np.int64)
+    by_block = np.argsort(own, kind="stable")
+    ends = np.searchsorted(own[by_block], np.arange(blocks + 1))
+    best, other, any_ = np.zeros(blocks, np.int64), np.full(blocks, -1, np.int64), np.zeros(blocks, np.int64)
+    _partners(own, group.astype(np.int64), begin, by_block, ends, split, best, other, any_)
+    return np.diff(ends), best, other, any_
+
+
+@numba.njit(cache=True, nogil=True)  # type: ignore[untyped-decorator]
+def _partners(
+    own: Array,
+    group: Array,
+    begin: Array,
+    by_block: Array,
+    ends: Array,
+    split: Array,
+    best: Array,
+    other: Array,
+    any_: Array,
+) -> None:
+    """Counts, block by block, the hashes it shares with every block of another split."""
+    blocks = split.size
+    count, touched = np.zeros(blocks, np.int64), np.empty(blocks, np.int64)
+    for b in range(blocks):
+        many = 0
+        for at in range(ends[b], ends[b + 1]):
+            g, met = group[by_block[at]], False
+            for j in range(begin[g], begin[g + 1]):
+                o = own[j]
+                if split[o] != split[b]:
+                    if count[o] == 0:
+                        touched[many] = o
+                        many += 1
+                    count[o] += 1
+                    met = True
+            any_[b] += met
+        for t in range(many):
+            o = touched[t]
+            if count[o] > best[b]:
+                best[b], other[b] = count[o], o
+            count[o] = 0
+
+
+def same_contigs(source: Any) -> Iterator[tuple[str, str]]:
+    """Pairs of contigs of one sequence, or of each other's reverse complement, whose blocks lie in several splits."""
+    splits = source.items.groupby("contig")["split"].agg(set)
+    seen: dict[bytes, str] = {}
+    for name, contig in source.contigs.items():
+        if name not in splits.index:
+            continue
+        codes = np.asarray(source.sequences.read(name, 0, contig.length))
+        if (codes == MASKED).all():
+            continue
+        both = [hashlib.blake2b(one.tobytes(), digest_size=16).digest() for one in (codes, reverse_complement(codes))]
+        first = seen.setdefault(min(both), name)
+        if first != name and len(splits[first] | splits[name]) > 1:
+            yield first, name
+
+
+def same_scans(source: Any) -> Iterator[tuple[str, str]]:
+    """Pairs of scans in different splits whose image files hold the same bytes, whatever they are called.
+
+    source: `bioterp.Scans`. Files of one size are told apart by a piece of their beginning, middle and end; those that
+    agree are read whole. The same picture stored in another way (another compression, DICOM beside NIfTI) is not found.
+    """
+    split = source.items.drop_duplicates("sample").set_index("sample")["split"]
+    seen: dict[Any, list[str]] = {}
+    for name, scan in source.scans.items():
+        if name in split.index:
+            files = [file for volume in scan.volumes for file in _files(volume.path)]
+            seen.setdefault((tuple(file.stat().st_size for file in files), scan.frame), []).append(name)
+    for told in (_ends, _whole):  # first what is quick
+        finer: dict[Any, list[str]] = {}
+        for key, names in seen.items():
+            if len(set(split[names])) > 1:
+                for name in names:
+                    files = [file for volume in source.scans[name].volumes for file in _files(volume.path)]
+                    finer.setdefault((key, tuple(told(file) for file in files)), []).append(name)
+        seen = finer
+    for names in seen.values():
+        for name in names[1:]:
+            if split[name] != split[names[0]]:
+                yield names[0], name
+
+
+def _files(path: Path) -> list[Path]:
+    return sorted(one for one in path.rglob("*") if one.is_file()) if path.is_dir() else [path]
+
+
+def _ends(path: Path) -> bytes:
+    size, digest = path.stat().st_size, hashlib.blake2b(digest_size=16)
+    with path.open("rb") as handle:
+        for at in (0, max(size // 2 - CHUNK // 2, 0), max(size - CHUNK, 0)):
+            handle.seek(at)
+            digest.update(handle.read(CHUNK))
+    return digest.digest()
+
+
+def _whole(path: Path) -> bytes:
+    with path.open("rb") as handle:
+        return hashlib.file_digest(handle, "blake2b").digest()
