@@ -26,7 +26,7 @@ class Evidence(Stages):
         acts, layer = one.rows, one.layer
         seeds = [seed for seed in spec.seeds if seed != one.seed]
         recipe = ["known", one.recipe, [self._recipe(acts, seed) for seed in seeds]]
-        recipe += [frames["detection"].to_csv(), __version__, tables.SCHEMA_VERSION]
+        recipe += [frames["detection"].to_csv(), __version__, *tables.code()]
 
         def make() -> Frames:
             coder, *others = (self.fitted(acts, layer, seed) for seed in (one.seed, *seeds))

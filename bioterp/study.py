@@ -77,7 +77,7 @@ class Study(Evidence):
             "rows": truth.rows.id,
             "analyses": [name for name in self.run.analyses if name != APART],
             "adjust": self.run.adjust,
-            "code": [__version__, tables.SCHEMA_VERSION],
+            "code": [__version__, *tables.code()],
         }
         made = self._stored_tables(one.folder / "tables", recipe, functools.partial(self._frames, one, truth))
         return made | (self.known(one, truth, made) if one.name == "dictionary" and "detection" in made else {})
@@ -286,7 +286,7 @@ class Study(Evidence):
             with self._timed(f"quality {folder.parent.parent.name}"):
                 return quality_report(first, acts, self._model(random), self.source, others)
 
-        recipe = [APART, [self._recipe(acts, seed) for seed in seeds], __version__, tables.SCHEMA_VERSION]
+        recipe = [APART, [self._recipe(acts, seed) for seed in seeds], __version__, *tables.code()]
         return Together(APART, folder.parent / APART, recipe, make)
 
     def _people(self, acts: Field, layer: Layer) -> Together:
@@ -302,7 +302,7 @@ class Study(Evidence):
                 return outcomes.analyse(self.run, self.source, codes, acts, layer)
 
         folder = self._folder(layer, seed, False).parent / outcomes.FOLDER
-        return Together(outcomes.FOLDER, folder, [*recipe, __version__, tables.SCHEMA_VERSION], make)
+        return Together(outcomes.FOLDER, folder, [*recipe, __version__, *tables.code()], make)
 
     def _baselines(self, acts: Field, layer: Layer) -> Iterator[Representation]:
         spec, root = self.run.dictionary, self.out / "dictionaries"

@@ -20,7 +20,7 @@ from bioterp.declared import TABLES as TABLES
 from bioterp.declared import TERM as TERM
 from bioterp.declared import Column as Column
 from bioterp.errors import InputError, StoreError, nearest
-from bioterp.store import writing_file
+from bioterp.store import digest, writing_file
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -35,6 +35,12 @@ def columns(name: str) -> tuple[Column, ...]:
     if name not in TABLES:
         raise InputError(f"there is no table {name!r}; {nearest(name, TABLES)}")
     return TABLES[name]
+
+
+def code() -> list[str]:
+    """What a stored table hangs on besides its data: its version and the declared columns, which grow."""
+    told = {name: [(column.name, column.dtype) for column in made] for name, made in TABLES.items()}
+    return [SCHEMA_VERSION, digest(told)]
 
 
 def subject(about: dict[str, Any]) -> dict[str, Any]:

@@ -86,3 +86,12 @@ def test_the_subject_of_a_field():
     about = {"dictionary": {"name": "sae"}, "seed": 2, "layer": 4, "representation": "neurons", "model": "x"}
     assert tables.subject(about) == {"dictionary": "sae", "seed": 2, "representation": "neurons", "layer": "4"}
     assert tables.subject({}) == {"dictionary": "", "seed": -1, "representation": "", "layer": ""}
+
+
+def test_stored_tables_hang_on_the_declared_columns(monkeypatch):
+    before = tables.code()
+    grown = (*tables.TABLES["blocks"], tables.Column("more", "int32", "", "of a later release"))
+    monkeypatch.setitem(tables.TABLES, "blocks", grown)
+    assert tables.code() != before
+    monkeypatch.setitem(tables.TABLES, "blocks", grown[:-1])
+    assert tables.code() == before
