@@ -69,6 +69,8 @@ _NAMES = {
     "associate": "bioterp.analyses.association",
     "confounding": "bioterp.analyses.confounding",
     "verdicts": "bioterp.analyses.verdicts",
+    "probing": "bioterp.analyses.probing",
+    "probe_comparison": "bioterp.analyses.probe_comparison",
     "export": "bioterp.export",
     "report": "bioterp.report",
 }

@@ -171,6 +171,8 @@ def _summary(joined: dict[str, Any]) -> None:
         summary.print_comparison(joined["comparison"])
     if "adjusted" in joined:
         summary.print_adjusted(joined["adjusted"], joined["detection"])
+    if "probe_comparison" in joined:
+        summary.print_probes(joined["probe_comparison"], joined["probing"])
     if "dictionaries" in joined:
         summary.print_dictionaries(joined["dictionaries"], joined.get("stability"))
 

@@ -123,6 +123,8 @@ def _check_kind(run: Run) -> None:
         check_names(run.adjust, kind)
         if not run.adjust:
             raise InputError("adjust names nothing; name a covariate, e.g. adjust: [gc], or leave adjust out")
+    if "probing" in run.analyses and "neurons" not in run.baselines:
+        raise InputError("analyses: 'probing' holds codes against raw activations; put neurons among the baselines")
     if "candidates" in run.analyses and kind != "scans":
         raise InputError("analyses: 'candidates' is for source.kind scans")
     foreign = ("bigwig", "bedgraph", "bed") if kind == "scans" else ("nifti",)

@@ -573,7 +573,66 @@ CONFOUNDING = _columns(
     ("flag", "bool", "", "q ≤ 0.05 and r2_held_out ≥ 0.01"),
 )
 
-# Tables of DESIGN §6 that later analyses fill (probing) are declared with them.
+K = ("k", "int32", "columns", "columns a probe may use, taken one after the other on train; 0 = all of them")
+PROBING = _columns(
+    K,
+    ("features", "string", "", "the columns it uses, in the order they were taken; null where it uses all"),
+    ("n_rows", "int32", "rows", "sampled rows of train it was fitted on (cross-fitted: of one of the folds)"),
+    ("n_positive", "int32", "rows", "positive ones among them"),
+    ("penalty", "float64", "", "L2 penalty in units of a standardised column's curvature, chosen on valid"),
+    (
+        "ap_valid",
+        "float64",
+        "fraction",
+        "average precision on sampled rows of valid, weighted: what penalties are chosen by",
+    ),
+    ("ap", "float64", "fraction", "average precision of its scores on the known cells; its chance level is prevalence"),
+    ("ap_lo", "float64", "fraction", "lower end of its 95 % delete-one-block jackknife interval"),
+    ("ap_hi", "float64", "fraction", "upper end of that interval"),
+    ("auroc", "float64", "fraction", "area under the ROC curve of its scores, ties counted half"),
+    ("auroc_lo", "float64", "fraction", "lower end of its 95 % delete-one-block jackknife interval"),
+    ("auroc_hi", "float64", "fraction", "upper end of that interval"),
+    ("above", "float64", "fraction", "F1 above chance (that of as many active cells anywhere) at a cut-off from valid"),
+    ("prevalence", "float64", "fraction", "positive share of the known cells of the scored part"),
+    ("n_cells", "int32", "cells", "positive cells of the scored part"),
+    ("n_instances", "int32", "instances", "instances of the term in the scored part"),
+    ("n_blocks", "int32", "blocks", "blocks behind the intervals"),
+    ("split", "string", "", "the part the numbers come from: test, or cross-fitted (ranks within folds, pooled)"),
+)
+PROBE_BLOCKS = _columns(
+    K,
+    ("block", "string", "", "block of the scored part"),
+    ("ap_without", "float64", "fraction", "average precision on all other blocks"),
+    ("auroc_without", "float64", "fraction", "area under the ROC curve on all other blocks"),
+    ("positives", "int32", "cells", "positive cells of the block"),
+    ("known", "int32", "cells", "cells of the block whose label is known"),
+    ("split", "string", "", "the part the numbers come from: test, or cross-fitted"),
+)
+PROBE_COMPARISON = _columns(
+    K,
+    ("ap", "float64", "fraction", "average precision of the probe on the dictionary's codes"),
+    ("baseline", "string", "", "representation of the probe it is compared with; neurons are the raw activations"),
+    ("baseline_layer", "string", "", "its layer"),
+    ("baseline_k", "int32", "columns", "columns it may use; 0 = all: on raw activations the linear probe"),
+    ("baseline_ap", "float64", "fraction", "its average precision on the same cells"),
+    ("prevalence", "float64", "fraction", "chance level of both"),
+    ("difference", "float64", "fraction", "ap − baseline_ap"),
+    ("lo", "float64", "fraction", "lower end of the 95 % paired delete-one-block jackknife interval of the difference"),
+    ("hi", "float64", "fraction", "upper end of that interval"),
+    ("n_blocks", "int32", "blocks", "blocks behind the interval"),
+    ("n_instances", "int32", "instances", "instances of the term in the scored part"),
+    ("result", "string", "", "win (lo > 0), loss (hi < 0), open (the interval holds 0), none (no interval)"),
+    ("split", "string", "", "the part the numbers come from: test, or cross-fitted"),
+)
+CURVES = _columns(
+    K,
+    ("n_train_blocks", "int32", "blocks", "blocks of train the probe was fitted on, in the order of their hashes"),
+    ("n_rows", "int32", "rows", "sampled rows in them"),
+    ("n_positive", "int32", "rows", "positive ones among these"),
+    ("ap", "float64", "fraction", "average precision on test"),
+    ("auroc", "float64", "fraction", "area under the ROC curve on test"),
+)
+
 TABLES: dict[str, tuple[Column, ...]] = {
     "detection": (*SUBJECT, *LAYER, *FEATURE, *TERM, *DETECTION, *NOTE),
     "screen": (*SUBJECT, *LAYER, *FEATURE, *TERM, *SCREEN, *NOTE),
@@ -600,4 +659,8 @@ TABLES: dict[str, tuple[Column, ...]] = {
     "outcomes": (*SUBJECT, *LAYER, *OUTCOME, *OUTCOMES, *NOTE),
     "qq": (*SUBJECT, *LAYER, *OUTCOME, *QQ),
     "confounding": (*SUBJECT, *LAYER, *FEATURE, *OUTCOME, *CONFOUNDING, *NOTE),
+    "probing": (*SUBJECT, *LAYER, *TERM, *PROBING, *NOTE),
+    "probe_blocks": (*SUBJECT, *LAYER, *TERM, *PROBE_BLOCKS),
+    "probe_comparison": (*SUBJECT, *LAYER, *TERM, *PROBE_COMPARISON, *NOTE),
+    "curves": (*SUBJECT, *LAYER, *TERM, *CURVES, *NOTE),
 }

@@ -192,7 +192,7 @@ CHOICES = {
     "cohort.pool": ("mean", "max", "top", "fraction"),
     "dictionary.kind": ("topk", "batchtopk", "matryoshka"),
     "dictionary.selection": ("float32", "bfloat16"),
-    "analyses": ("detection", "enrichment", "adjusted", "readout", "candidates", "fidelity"),
+    "analyses": ("detection", "enrichment", "adjusted", "readout", "candidates", "fidelity", "probing"),
     "baselines": (*BASELINES, *(name for names in OF_KIND.values() for name in names)),
     "exports": ("tsv", "parquet", "bigwig", "bedgraph", "bed", "nifti", "h5ad", "atlas", "phenotypes", "bids"),
     "dtype": ("float32", "bfloat16", "float16"),

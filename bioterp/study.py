@@ -21,6 +21,7 @@ from bioterp.analyses.detection import detect
 from bioterp.analyses.enrichment import enrichment
 from bioterp.analyses.features import features
 from bioterp.analyses.layers import layers as layer_table
+from bioterp.analyses.probe_comparison import probe_comparison
 from bioterp.analyses.readout import readout
 from bioterp.background import covariates
 from bioterp.dictionary import Dictionary
@@ -29,6 +30,7 @@ from bioterp.evidence import RELATIONS, Evidence
 from bioterp.export import export
 from bioterp.field import Field
 from bioterp.planning import Layer, Representation, Together
+from bioterp.probed import probed
 from bioterp.progress import say
 from bioterp.quality import quality_report
 from bioterp.records import OF_KIND
@@ -52,6 +54,7 @@ TABLES = (
     "readout", "detection", "enrichment", "features", "blocks", "candidates", "dictionaries", "density", "stability",
     "adjusted", RELATIONS, "loci", "motifs",
     *outcomes.TABLES,
+    "probing", "probe_blocks", "curves",
 )  # fmt: skip
 APART = "fidelity"  # an analysis with tables of its own, of a layer and not of one set of codes
 
@@ -103,6 +106,8 @@ class Study(Evidence):
                     made["adjusted"] = adjusted(codes, truth, held, made["detection"])
             if "candidates" in self.run.analyses and one.name == "dictionary":
                 made["candidates"] = candidates(codes)
+            if "probing" in self.run.analyses:
+                made |= probed(one, codes, truth, first=one.seed == self.run.dictionary.seeds[0])
             return made
 
     # ------------------------------------------------------------------ the whole
@@ -166,6 +171,8 @@ class Study(Evidence):
             joined["layers"] = layer_table(joined["detection"])
             joined["comparison"] = comparison(joined["detection"], joined["blocks"])
         joined = self.over_seeds(joined)
+        if "probing" in joined:
+            joined["probe_comparison"] = probe_comparison(joined["probing"], joined["probe_blocks"])
         for name, frame in joined.items():
             for ending in ("tsv", "parquet"):
                 tables.write(tables.conform(name, frame), self.out / "tables" / f"{name}.{ending}")

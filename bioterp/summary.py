@@ -7,12 +7,16 @@ from typing import Any
 import pandas as pd
 
 from bioterp.analyses.layers import in_order
+from bioterp.analyses.probe_fits import ALL
 from bioterp.report.adjustment import in_words as adjusted_in_words
 from bioterp.report.adjustment import of_best
 from bioterp.report.best import CROSS, best_per_term, excess, order_of, two
 from bioterp.report.fidelity import agreement
 from bioterp.report.heat import in_reading_order, subject_in
 from bioterp.report.optimism import optimism
+from bioterp.report.probes import answers
+from bioterp.report.probes import tally as told
+from bioterp.report.probes import two as precise
 from bioterp.report.tally import in_words, tallies
 
 FEW = 5  # held-out instances below which a score says nothing
@@ -171,6 +175,25 @@ def print_comparison(comparison: pd.DataFrame) -> None:
     console.print("Terms on which the dictionary is further above chance (paired 95 % interval; open: it holds 0):")
     for tally in tallies(comparison):
         console.print(escape(f"  against {tally.baseline}: {in_words(tally)}"), highlight=False)
+
+
+def print_probes(comparison: pd.DataFrame, probing: pd.DataFrame) -> None:
+    """A table: per term the AP of the raw probe and of the dictionary's, and whether the dictionary is better."""
+    from rich.markup import escape
+
+    lines = answers(comparison, probing)
+    if not lines:
+        return
+    console, ks = _console(), list(lines[0].codes)
+    heads = ["layer", "instances", "chance", "raw", *["codes" if k == ALL else f"k={k}" for k in ks]]
+    table = _table(console, "AP of probes on held-out cells: raw activations, then k features, then all codes", *heads)
+    table.add_column("is the dictionary better?", overflow="fold")
+    for a in lines:
+        count = f"{a.instances:,}{'*' if a.crossed else ' '}"
+        cells = [escape(a.term), escape(a.layer), count, precise(a.prevalence), precise(a.raw)]
+        table.add_row(*cells, *(precise(a.codes[k]) for k in ks), escape(a.words))
+    console.print(table)
+    console.print(escape(told(lines)), highlight=False)
 
 
 def print_readout(readout: pd.DataFrame) -> None:

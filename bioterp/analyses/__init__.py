@@ -1,8 +1,8 @@
 """One question per file: an array kernel, a score, a table.
 
 An analysis is a module with a function of its own name and a record `ABOUT`; its file name is the word of
-the command line, of `run.yaml` and of its table (those of `fidelity` are `dictionaries` and `density`). Kernels
-(`counting`, `shifts` …) see arrays only.
+the command line, of `run.yaml` and of its table (those of `fidelity` are `dictionaries` and `density`; `probing` leaves
+`probe_blocks` and `curves` besides). Kernels (`counting`, `shifts` …) see arrays only.
 """
 
 from __future__ import annotations
@@ -21,6 +21,7 @@ NAMES = (
     "relations", "replication", "discoveries", "described", "loci", "motifs",
     "association", "confounding",
     "adjusted",
+    "probing", "probe_comparison",
 )  # fmt: skip
 
 

@@ -35,14 +35,14 @@ def folds_of(block: Sequence[str], side: Array, folds: int) -> Array:
     The blocks of train and valid (side 0) are dealt out to the others like cards, in the order of the blake2 hash
     of their names: by chance, always in the same way, and as many to each as can be.
     """
-    names = sorted({str(name) for name, own in zip(block, side, strict=True) if own == 0}, key=_digest)
+    names = sorted({str(name) for name, own in zip(block, side, strict=True) if own == 0}, key=digest)
     dealt = {name: i % (folds - 1) for i, name in enumerate(names)}
     number = {-1: -1, 1: folds - 1}
     pairs = zip(block, side.tolist(), strict=True)
     return np.array([dealt[str(name)] if own == 0 else number[own] for name, own in pairs], np.int64)
 
 
-def _digest(name: str) -> bytes:
+def digest(name: str) -> bytes:
     return hashlib.blake2b(f"fold:{name}".encode(), digest_size=8).digest()
 
 

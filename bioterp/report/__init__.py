@@ -60,8 +60,8 @@ def report(
     ----------
     out: a folder (the file is `report.html` in it) or a name ending in .html.
     tables: results by name; `detection`, `layers`, `comparison`, `features`, `readout`, `candidates`, `dictionaries`,
-        `stability`, `discoveries`, `loci` and `motifs` are shown. Baselines are further representations of `detection`;
-        without `comparison` they are compared by its scores alone.
+        `stability`, `probing`, `probe_comparison`, `discoveries`, `loci` and `motifs` are shown. Baselines are further
+        representations of `detection`; without `comparison` they are compared by its scores alone.
     codes, truth: codes and labels on the same rows, for the pictures along the sequence or in the scans. Labels whose
         `about` says made_by = 'model' (or a column `made_by` of theirs, term by term) are spoken of as agreement.
     sequence_name: what was read, for the title.
@@ -76,7 +76,7 @@ def report(
     InputError: a locus that cannot be read or lies on no contig of the codes, or is asked of scans.
     AlignmentError: codes and truth are not on the same rows.
     """
-    from bioterp.report import adjustment, batches, carrying, cohort, known, page, sections, versus
+    from bioterp.report import adjustment, batches, carrying, cohort, known, page, probes, sections, versus
     from bioterp.report.best import best_per_term, subject_of, terms_of
 
     if codes is not None and truth is not None:
@@ -94,7 +94,13 @@ def report(
     bare = not len(detection) and len(tables.get("association", ())) > 0  # people were asked about, and no term
     title = f"What the features mean: {name}" if name else "What the features mean"
     # Where people were asked about and no term, what is said of terms is left out.
-    matches = [sections.in_words(found), carrying.layers(found), versus.baselines(found), known.evidence(found)]
+    matches = [
+        sections.in_words(found),
+        carrying.layers(found),
+        versus.baselines(found),
+        probes.probes(found),
+        known.evidence(found),
+    ]
     matches.append(adjustment.adjustment(found))
     pictures = [*_pictures(found, place), known.letters(found), known.unknown(found)]
     matches, pictures = ([], []) if bare else (matches, pictures)
