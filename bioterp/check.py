@@ -10,6 +10,7 @@ from typing import Any
 
 from bioterp import leakage
 from bioterp.adapters.dna import parse_halo
+from bioterp.brought import Brought
 from bioterp.errors import BioterpError
 from bioterp.opening import check_paths, open_model, open_source
 from bioterp.planning import Layer, groups, room_for_activations
@@ -24,6 +25,15 @@ def findings(run: Run) -> Iterator[Finding]:
     source = (yield from _source(run, model)) if model is not None or run.source.kind == "dna" else None
     if source is not None and model is not None:
         yield from _fits(run, source, model)
+    if run.dictionary.path is not None and model is not None:
+        try:
+            brought = Brought(run)
+            run = brought.settled()
+            made = [brought.check(layer, model.width(layer)) for layer in run.layers]
+        except BioterpError as error:
+            yield "problem", f"dictionary: {error}"
+            return
+        yield "ok", f"dictionary: {', '.join(map(repr, made))}"
     try:
         check_paths(run)
     except BioterpError as error:

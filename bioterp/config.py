@@ -19,7 +19,7 @@ from typing import Any
 import yaml
 
 from bioterp.errors import InputError, nearest
-from bioterp.records import ANALYSES, BASELINES, CHOICES, OF_KIND, SOURCES, Label, Model, Run
+from bioterp.records import ANALYSES, BASELINES, CHOICES, OF_KIND, SOURCES, Dictionary, Label, Model, Run
 
 _SOURCE: Any = functools.reduce(operator.or_, SOURCES.values())  # of any kind: which one is told by `kind`
 
@@ -58,6 +58,7 @@ def parse(tree: Any, base: Path) -> Run:
     if "baselines" not in tree:
         run = dataclasses.replace(run, baselines=[*BASELINES, *OF_KIND[kind]])
     _check_kind(run)
+    run = dataclasses.replace(run, dictionary=_dictionary(run.dictionary, tree.get("dictionary") or {}))
     tokens = run.dictionary.tokens
     if isinstance(tokens, str):
         run = dataclasses.replace(run, dictionary=dataclasses.replace(run.dictionary, tokens=_count(tokens)))
@@ -75,7 +76,7 @@ def parse(tree: Any, base: Path) -> Run:
         raise InputError("layers names no layer; give block numbers or module names, e.g. layers: [2, 4]")
     if len(set(map(str, run.layers))) < len(run.layers):
         raise InputError(f"layers names a layer twice: {run.layers}")
-    if not 0 < run.dictionary.k < run.dictionary.width:
+    if run.dictionary.path is None and not 0 < run.dictionary.k < run.dictionary.width:
         raise InputError(
             f"dictionary.k must lie between 1 and width − 1; got k {run.dictionary.k}, width {run.dictionary.width}"
         )
@@ -137,6 +138,26 @@ def _check_kind(run: Run) -> None:
         for key in ("within", "sequence") if kind == "scans" else ():
             if getattr(label, key) is not None:
                 raise InputError(f"labels.{name}: {key} is not for source.kind scans")
+
+
+def _dictionary(spec: Dictionary, tree: dict[str, Any]) -> Dictionary:
+    """Refuse what does not go together; of one that is brought along, k is 0 until its file is read."""
+    fitting = [one.name for one in dataclasses.fields(Dictionary) if one.name not in ("path", "options")]
+    reading = ["format", "threshold", "input_scale", "rescaled"]
+    if spec.path is None:
+        for key in spec.options:
+            why = "it goes with dictionary.path" if key in reading else nearest(key, ["path", *fitting])
+            raise InputError(f"unknown key {key!r} in dictionary; {why}")
+        return spec
+    for key in spec.options:
+        if key not in reading:
+            raise InputError(f"unknown key {key!r} in dictionary; {nearest(key, ['path', 'k', *reading])}")
+    for key in tree:
+        if key in fitting and key != "k":
+            raise InputError(f"dictionary.path names one that is there: nothing is fitted, so leave {key} out")
+    if "k" in tree and spec.k < 1:
+        raise InputError(f"dictionary.k is a number of features, 1 or more; got {spec.k}")
+    return dataclasses.replace(spec, k=spec.k if "k" in tree else 0, width=0)
 
 
 def _check_label(name: str, spec: Label) -> None:

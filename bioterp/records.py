@@ -129,7 +129,11 @@ class Model:
 
 @dataclass(frozen=True)
 class Dictionary:
-    """How dictionaries are fitted, one per layer and seed."""
+    """How dictionaries are fitted, one per layer and seed; or, with path, which ones are analysed.
+
+    path: a dictionary of bioterp or another tool (a file or folder), or one for each layer: {2: …, 4: …}. k: then only
+    where the file does not say it. Other keys are those of `bioterp.load_dictionary`: format, threshold, ….
+    """
 
     kind: str = "topk"
     width: int = 4096
@@ -139,6 +143,8 @@ class Dictionary:
     batch: int | None = None
     lr: float | None = None
     selection: str = "float32"
+    path: Path | dict[str, Path] | None = None
+    options: dict[str, Any] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)

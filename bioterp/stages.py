@@ -21,6 +21,7 @@ import pandas as pd
 from bioterp import __version__, leakage, store
 from bioterp.activate import about_layer, activations, cells
 from bioterp.annotations import join, label
+from bioterp.brought import Brought
 from bioterp.dictionary import Dictionary
 from bioterp.errors import AlignmentError, InputError
 from bioterp.field import Field
@@ -45,6 +46,9 @@ class Stages:
         self.run = run
         self.out = run.out
         check_paths(run)
+        self.brought = Brought(run) if run.dictionary.path is not None else None
+        if self.brought is not None:
+            self.run = run = self.brought.settled()
         self.seconds: dict[str, float] = {}
         self._inner = [0.0]
         self._models: dict[bool, Any] = {}
@@ -176,9 +180,12 @@ class Stages:
         found = self._found(acts, layer, seed, random)
         if found is not None:
             return found
+        if self.brought is not None and not random:
+            self._keep(self.brought.of(acts, layer), acts, layer, seed, random)
+            return Dictionary.load(self._folder(layer, seed, random) / "dictionary")
         spec = self.run.dictionary
         seeds = [one for one in ([seed] if random else spec.seeds) if self._found(acts, layer, one, random) is None]
-        name, valid = self._folder(layer, seed, random).parent.parent.name, acts.split("valid")
+        name = self._folder(layer, seed, random).parent.parent.name
         keep = self._folder(layer, seed, random).parent / "training"
         with self._timed(f"fit {name} layer {layer}"):
             own = {name: getattr(spec, name) for name in ("width", "k", "kind", "lr", "selection")}
@@ -190,13 +197,18 @@ class Stages:
                 keep=keep,
             )
             for one, sae in zip(seeds, made, strict=True):
-                about = {**sae.about, **sae.quality(valid), "dictionary": name, "recipe": self._recipe(acts, one)}
-                about["representation"] = "random-weights" if random else "dictionary"
-                folder = self._folder(layer, one, random)
-                store.discard(folder)
-                dataclasses.replace(sae, about=about).save(folder / "dictionary")
+                self._keep(sae, acts, layer, one, random)
         store.discard(keep)
         return Dictionary.load(self._folder(layer, seed, random) / "dictionary")
+
+    def _keep(self, sae: Dictionary, acts: Field, layer: Layer, seed: int, random: bool) -> None:
+        """Store a dictionary with how well it does on held-out rows."""
+        folder = self._folder(layer, seed, random)
+        about = {**sae.about, **sae.quality(acts.split("valid")), "dictionary": folder.parent.parent.name}
+        kind = "random-weights" if random else "dictionary"
+        about |= {"recipe": self._recipe(acts, seed), "representation": kind}
+        store.discard(folder)
+        dataclasses.replace(sae, about=about).save(folder / "dictionary")
 
     def _found(self, acts: Field, layer: Layer, seed: int, random: bool) -> Dictionary | None:
         """What an earlier run left, if it is what this one would make."""
@@ -208,7 +220,10 @@ class Stages:
 
     def _recipe(self, acts: Field, seed: int) -> str:
         """What a dictionary depends on."""
-        sizes = {k: v for k, v in dataclasses.asdict(self.run.dictionary).items() if k != "seeds"}
+        apart = ("seeds", "path", "options")
+        sizes = {k: v for k, v in dataclasses.asdict(self.run.dictionary).items() if k not in apart}
+        if self.brought is not None:
+            sizes |= {"of": self.brought.content(), "options": self.brought.options}
         return store.digest([sizes, seed, acts.about, acts.rows.id])
 
     def codes(self, acts: Field, sae: Dictionary, layer: Layer, seed: int, random: bool = False) -> Field:
@@ -219,7 +234,8 @@ class Stages:
 
     def _folder(self, layer: Layer, seed: int, random: bool) -> Path:
         spec = self.run.dictionary
-        named = f"{spec.kind}-{spec.width}-k{spec.k}" + ("-random-weights" if random else "")
+        named = "brought" if self.brought is not None and not random else spec.kind
+        named = f"{named}-{spec.width}-k{spec.k}" + ("-random-weights" if random else "")
         return self.out / "dictionaries" / named / f"layer={layer}" / f"seed={seed}"
 
     def check_splits(self) -> None:

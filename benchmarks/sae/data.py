@@ -20,8 +20,9 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import real
 import scipy.sparse
-from shared import SIZES, Size, default_folder
+from shared import REAL, SIZES, Size, default_folder
 
 SEED = 20_261_120  # of the data; those of training are others
 TRAIN, HELD, BLOCK = 200_000, 65_536, 8_192
@@ -30,7 +31,7 @@ GROUP, POWER, NOISE, MEAN = 16, 0.7, 0.01, 1.0
 
 @dataclass(frozen=True)
 class Acts:
-    """train, held (n, d) float32 in model units; truth (m, d) unit rows; frequency (m,) of each in the train rows."""
+    """train, held (n, d) float32 in model units; truth (m, d) unit rows, none for real ones; frequency (m,) of each."""
 
     train: np.ndarray
     held: np.ndarray
@@ -103,7 +104,11 @@ def make(folder: Path, name: str) -> None:
 
 
 def load(folder: Path, name: str) -> Acts:
-    """Read what `make` wrote; makes it first."""
+    """Read what `make` wrote, for real activations that of real.py; makes it first."""
+    if name in REAL:
+        real.make(folder, name)
+        train, held = (np.load(folder / f"{part}-{name}.npy") for part in ("train", "held"))
+        return Acts(train, held, np.zeros((0, train.shape[1]), np.float32), np.zeros(0, np.float32))
     make(folder, name)
     truth = np.load(folder / f"truth-{name}.npz")
     train, held = (np.load(folder / f"{part}-{name}.npy") for part in ("train", "held"))

@@ -45,7 +45,9 @@ def rebuilt(engine: Any, size: Size, held: np.ndarray) -> dict[str, float]:
 
 
 def matched(decoder: np.ndarray, acts: Acts) -> dict[str, float]:
-    """How well the true directions are found."""
+    """How well the true directions are found, where they are known."""
+    if not len(acts.truth):
+        return {}
     rows = torch.nn.functional.normalize(torch.from_numpy(np.array(decoder, np.float32)), dim=1)
     best = np.concatenate([(torch.from_numpy(t) @ rows.T).amax(1).numpy() for t in np.array_split(acts.truth, 8)])
     weighted = float((best * acts.frequency).sum() / acts.frequency.sum())

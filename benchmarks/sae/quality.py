@@ -32,7 +32,7 @@ from data import TRAIN, Acts, load
 from measures import at_k, matched, rebuilt
 from ours import OURS
 from peers import PEERS
-from shared import KINDS, SIZES, TOKENS, Results, batches, default_folder, one_thread
+from shared import EVERY, KINDS, TOKENS, Results, batches, default_folder, one_thread
 
 ENGINES = {**OURS, **PEERS}
 BATCHES = (4_096, 1_024, 512)  # the quick ones first
@@ -44,7 +44,7 @@ FINE = math.sqrt(3)
 
 def measure(acts: Acts, cell: dict[str, Any], tokens: int) -> dict[str, Any]:
     """Train one cell and say how good it is."""
-    size, kind = SIZES[cell["size"]], cell["kind"]
+    size, kind = EVERY[cell["size"]], cell["kind"]
     steps = tokens // cell["batch"]
     told = {name: cell[name] for name in ("batch", "lr", "seed")}
     engine = ENGINES[cell["engine"]](size, kind, steps=steps, rows=acts.train, **told)
@@ -73,7 +73,7 @@ class Study:
         self.results = Results(folder / "quality.jsonl")
 
     def run(self, engine: str, kind: str, batch: int, factor: float, seed: int) -> dict[str, Any]:
-        lr = float(f"{ENGINES[engine].default_lr(SIZES[self.name].width) * factor:.4g}")
+        lr = float(f"{ENGINES[engine].default_lr(EVERY[self.name].width) * factor:.4g}")
         cell = {"size": self.name, "engine": engine, "kind": kind, "batch": batch, "lr": lr, "seed": seed}
         asked = {**cell, "asked": self.tokens}
         there = self.results.find(**asked)
@@ -82,13 +82,15 @@ class Study:
         self.acts = self.acts or load(self.folder / "data", self.name)
         one = {**measure(self.acts, cell, self.tokens), "factor": factor, "asked": self.tokens}
         self.results.add(one)
-        words = " ".join(f"{name} {one[name]}" for name in ("fvu", "l0", "dead", "mmcs", "mmcs_weighted", "cpu"))
+        words = " ".join(
+            f"{name} {one[name]}" for name in ("fvu", "l0", "dead", "mmcs", "mmcs_weighted", "cpu") if name in one
+        )
         extra = f" at k: {one['fvu_at_k']}" if "fvu_at_k" in one else ""
         print(f"d {self.name} {engine} {kind} batch {batch} lr {lr:.2g} seed {seed}: {words}{extra}", flush=True)
         return one
 
     def own(self, engine: str, kind: str, seed: int) -> None:
-        size = SIZES[self.name]
+        size = EVERY[self.name]
         self.run(engine, kind, ENGINES[engine].default_batch(self.tokens, TRAIN, size.width / size.k), 1.0, seed)
 
     def tune(self, engine: str, kind: str, quick: bool) -> None:
@@ -134,7 +136,7 @@ def score(one: dict[str, Any]) -> float:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--folder", type=Path, default=default_folder())
-    parser.add_argument("--size", default="128", choices=SIZES)
+    parser.add_argument("--size", default="128", choices=EVERY)
     parser.add_argument("--plan", default="tune", choices=("tune", "near", "own", "one"))
     parser.add_argument("--engine", action="append", choices=ENGINES, help="default: every peer, or bioterp for `own`")
     parser.add_argument("--kind", action="append", choices=KINDS, help="default: topk and batchtopk")

@@ -17,7 +17,7 @@ from common import machine, row, spread, steady_allocator  # before torch: it as
 import numpy as np
 import torch
 
-__all__ = ["KINDS", "SIZES", "TOKENS", "Results", "Size", "batches", "machine", "row", "spread"]
+__all__ = ["EVERY", "KINDS", "REAL", "SIZES", "TOKENS", "Results", "Size", "batches", "machine", "row", "spread"]
 __all__ += ["default_folder", "one_thread", "steady_allocator"]
 
 KINDS = ("topk", "batchtopk", "matryoshka")
@@ -26,7 +26,7 @@ TOKENS = 1_024_000  # 250 batches of 4,096, 1,000 of 1,024, 2,000 of 512
 
 @dataclass(frozen=True)
 class Size:
-    """d: channels; width: latents, and true features; k: active latents per row."""
+    """d: channels; width: latents, and true features of synthetic rows; k: active latents per row."""
 
     d: int
     width: int
@@ -34,6 +34,8 @@ class Size:
 
 
 SIZES = {"128": Size(128, 1_024, 12), "512": Size(512, 8_192, 32), "1024": Size(1_024, 8_192, 32)}
+REAL = {"ecoli": Size(256, 1_024, 16), "hippocampus": Size(32, 512, 8)}  # real.py makes their rows
+EVERY = {**SIZES, **REAL}
 
 
 def one_thread() -> None:

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from quality import score
-from shared import KINDS, SIZES, Results, default_folder, row, spread
+from shared import EVERY, KINDS, REAL, SIZES, Results, default_folder, row, spread
 
 OURS = "bioterp"
 PRODUCTS = ("f32", "bf16")
@@ -81,7 +81,7 @@ def best(lines: list[dict[str, Any]]) -> list[dict[str, Any]]:
 
 def quality(folder: Path) -> None:
     lines = Results(folder / "quality.jsonl").rows
-    for name in SIZES:
+    for name in EVERY:
         for kind in KINDS:
             mine = [one for one in lines if (one["size"], one["kind"]) == (name, kind)]
             groups = [(e, t, [o for o in mine if (o["engine"], o["asked"]) == (e, t)]) for e, t in _asked(mine)]
@@ -94,14 +94,16 @@ def _asked(lines: list[dict[str, Any]]) -> list[tuple[str, int]]:
 
 
 def _quality(name: str, kind: str, groups: list[tuple[str, int, list[dict[str, Any]]]]) -> None:
-    size, own = SIZES[name], kind != "topk"
-    if name != "128":
+    size, own = EVERY[name], kind != "topk"
+    if name in REAL:
+        print("\nPeers: the batch and the multiple of their default rate that won at d = 128.")
+    elif name != "128":
         print(
             "\nDense peers: the batch and the multiple of their default rate that won at d = 128; sparsify: tuned here."
         )
-    print(
-        f"\n**Quality: d = {size.d}, {size.width:,} latents, k = {size.k}, {kind}**; median (lowest–highest) of seeds\n"
-    )
+    where = f"{name}, d = {size.d}" if name in REAL else f"d = {size.d}"
+    told = f"{where}, {size.width:,} latents, k = {size.k}, {kind}"
+    print(f"\n**Quality: {told}**; median (lowest–highest) of seeds\n")
     heads = [
         "",
         "rows seen",

@@ -27,6 +27,20 @@ def unit(directions: Array) -> Array:
     return np.asarray(np.divide(made, length, out=np.zeros_like(made), where=length > 0))
 
 
+def held_in(x: Array, share: float) -> tuple[int, int]:
+    """Rows (n, d) → how many of them differ, and the fewest directions that hold `share` of their variance.
+
+    Zero directions where nothing varies.
+    """
+    rows = np.ascontiguousarray(x, np.float32) + np.float32(0)  # −0 is 0
+    distinct = len(np.unique(rows.view(np.dtype((np.void, rows.strides[0])))))
+    away = rows - rows.mean(0, dtype=np.float64)
+    along = np.linalg.svd(away, compute_uv=False) ** 2
+    if not along.sum() > 0:
+        return distinct, 0
+    return distinct, int(np.searchsorted(np.cumsum(along) / along.sum(), share)) + 1
+
+
 def compared(width: int) -> Array:
     """The directions that are compared with all others: all, or MOST of them evenly spread."""
     return np.arange(width) if width <= MOST else np.linspace(0, width - 1, MOST).astype(np.int64)

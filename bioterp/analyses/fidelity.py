@@ -11,7 +11,7 @@ import pandas as pd
 
 from bioterp import tables
 from bioterp.analyses import Analysis
-from bioterp.analyses.directions import MOST, expected_nearest, nearest
+from bioterp.analyses.directions import MOST, expected_nearest, held_in, nearest
 from bioterp.analyses.reconstruction import Sums, density_bins
 from bioterp.analyses.sampling import groups_of, some_items
 from bioterp.arrays import Array
@@ -38,6 +38,8 @@ STEPS = 4  # bins of a decade
 LOWEST = -6  # decade of the first bin
 EDGES = np.concatenate([[0.0], 10.0 ** (np.arange(LOWEST * STEPS, 1) / STEPS)])
 VALUES = 1 << 21  # of a batch of rows, 16 MB in float64
+MANY = 0.25  # of the features dead: then it is told how much there is to be learnt
+FEW, SHARE = 4_096, 0.99  # rows that this is told of, and of their variance
 
 # Columns that splicing fills, null without it.
 SPLICED = (
@@ -91,8 +93,10 @@ def fidelity(
     cosine, pairs = nearest(coder.decoder, NEAR)
     at = dict(zip(("cosine_median", "cosine_p90", "cosine_p99"), np.quantile(cosine, [0.5, 0.9, 0.99]), strict=True))
     told = coder.k or coder.about.get("k")
-    notes = [] if rebuilds else ["no FVU: it writes something else than it reads"]
+    notes = [str(coder.about["warning"])] if coder.about.get("warning") else []
+    notes += [] if rebuilds else ["no FVU: it writes something else than it reads"]
     notes += [interval.reason] if rebuilds and interval.reason else []
+    notes += [_told(acts, split, sums.dead)] if sums.dead > MANY else []
     notes += [f"near-duplicates estimated from {MOST:,} of its features"] if width > MOST else []
     line = {
         **subject(coder),
@@ -117,6 +121,18 @@ def fidelity(
         "note": "; ".join(notes) or None,
     }
     return Fidelity(tables.conform("dictionaries", pd.DataFrame([line])), _density(coder, sums, split), sums.mean)
+
+
+def _told(acts: Field, split: str | None, dead: float) -> str:
+    """What the rows hold, beside a large share of dead features: rows of few directions leave little to learn."""
+    part = acts.take(some_items(acts.rows, split, FEW))
+    rows = np.concatenate([np.asarray(read, np.float32) for _, _, read in part.batches(FEW)])
+    rows = rows[np.linspace(0, len(rows) - 1, min(len(rows), FEW)).astype(np.int64)]
+    distinct, directions = held_in(rows, SHARE)
+    return (
+        f"{dead:.0%} of its features are active in no row looked at; of {len(rows):,} rows {distinct:,} differ, and "
+        f"{directions} of {rows.shape[1]} directions hold {SHARE:.0%} of their variance"
+    )
 
 
 def subject(coder: Coder) -> dict[str, Any]:

@@ -80,7 +80,8 @@ class CudaEngine:
         """`Engine.step`; x, y: numpy, or tensors that lie on the device already."""
         at, total, target, weight = self._scaled(x, y)
         silent, nested, b = self.held["silent"], len(self.cuts), len(at)
-        dead = (silent > self.recipe.patience).nonzero().flatten()
+        longest = silent.topk(self.recipe.at_once(self.sizes.width)).values[-1]
+        dead = ((silent > self.recipe.patience) & (silent >= longest)).nonzero().flatten()
         main, spare = self._select(at, dead)
         slopes = at.new_empty(nested + (spare is not None), *target.shape)
         errors = self._rebuild(main, target, weight, self.cuts, slopes[:nested])

@@ -79,7 +79,7 @@ class Engine:
         b: this process' share of the batch. Returns the fraction of the batch's variance that was unexplained.
         """
         at, total, target, weight = self._scaled(x, y)
-        dead = np.flatnonzero(self.silent > self.recipe.patience)
+        dead = self._dead()
         pairs, spare = self._select(at, dead)
         slopes = self._room(len(self.cuts) + (len(dead) > 0), *target.shape)
         main, errors = self._rebuild(pairs, target, weight, self.cuts, slopes[: len(self.cuts)])
@@ -107,6 +107,12 @@ class Engine:
         return best.limit
 
     # ------------------------------------------------------------------ the parts of a step
+
+    def _dead(self) -> Array:
+        """The features that are helped: silent for too long, and, of more than a share of all, for longest."""
+        last = self.sizes.width - self.recipe.at_once(self.sizes.width)
+        longest = np.partition(self.silent, last)[last]
+        return np.flatnonzero((self.silent > self.recipe.patience) & (self.silent >= longest))
 
     @property
     def _selection(self) -> Any:

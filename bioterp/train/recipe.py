@@ -53,9 +53,10 @@ class Recipe:
     """steps of `batch` rows; lr: the peak rate of Adam.
 
     warm: steps to it; the last `cool` of all steps bring it down to 0. aux: weight of the loss that features silent
-    for `patience` rows have of their own. even: the share of the steps in which the batch kinds, too, choose row by
-    row: from the start they starve features whose values are small. cap: rows longer than this many times the typical
-    row count less. selection: the product that decides which features are active; 'bfloat16' decides the same.
+    for `patience` rows have of their own. helped: of all features, the share that may have it at once, those silent
+    for longest (and their equals): it would drag off what is rare and right. even: the share of the steps in which the
+    batch kinds, too, choose row by row: from the start they starve features whose values are small. cap: rows longer
+    than this many times the typical row count less. selection: the product that decides which features are active; 'bfloat16' decides the same.
     """
 
     batch: int
@@ -65,6 +66,7 @@ class Recipe:
     cool: float = 0.2
     aux: float = 1 / 32
     patience: int = 50_000
+    helped: float = 0.1
     even: float = 0.9
     cap: float = 4.0
     beta1: float = 0.9
@@ -74,6 +76,10 @@ class Recipe:
     def __post_init__(self) -> None:
         if self.selection not in SELECTED:
             raise InputError(f"selection is one of {', '.join(SELECTED)}; got {self.selection!r}")
+
+    def at_once(self, width: int) -> int:
+        """How many features are helped at once."""
+        return max(1, int(self.helped * width))
 
     def rate(self, step: int) -> float:
         """The learning rate of a step, counted from 0."""

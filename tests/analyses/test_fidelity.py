@@ -111,6 +111,28 @@ def test_densities_fall_into_bins_that_end_where_they_say() -> None:
 # ---------------------------------------------------------------------- directions
 
 
+def test_many_dead_features_are_told_beside_what_the_rows_hold() -> None:
+    """Rows planted in three directions, 23 of them different: the note counts both, and is left out where few die."""
+    rng = np.random.default_rng(70)
+    x = (rng.standard_normal((23, 3)) @ rng.standard_normal((3, D))).astype(np.float32)[rng.permutation(23 * 7) % 23]
+    eye = np.eye(D, dtype=np.float32)
+    bias = np.where(np.arange(D) < 6, -1e6, 0).astype(np.float32)  # six of thirteen never fire
+    acts, nothing = people(x, np.arange(len(x)) % BLOCKS), np.zeros(D, np.float32)
+    sae = Dictionary(eye, eye, bias, nothing, x.min(0) - 1, activation="threshold", threshold=0.0)
+    note = str(fidelity(acts, sae).table["note"][0])
+    away = x - x.mean(0)
+    eigen = np.sort(np.linalg.eigvalsh(away.T @ away))[::-1]
+    most = next(i for i in range(1, 4) if eigen[:i].sum() >= 0.99 * eigen.sum())
+    assert f"46% of its features are active in no row looked at; of 161 rows 23 differ, and {most} of 13" in note
+    whole = Dictionary(eye, eye, nothing, nothing, x.min(0) - 1, activation="threshold", threshold=0.0)
+    assert "active in no row" not in str(fidelity(acts, whole).table["note"][0])
+    assert directions.held_in(np.ones((5, 2), np.float32), 0.99) == (1, 0)
+    assert directions.held_in(np.diag([3.0, 2.0, 1.0]).astype(np.float32) @ np.ones((3, 3), np.float32), 0.999) == (
+        3,
+        1,
+    )
+
+
 def test_nearest_is_what_every_pair_says(monkeypatch: pytest.MonkeyPatch) -> None:
     rng = np.random.default_rng(1)
     made = rng.standard_normal((M, D)).astype(np.float32) * rng.uniform(0.1, 9, (M, 1)).astype(np.float32)

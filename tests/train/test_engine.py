@@ -41,7 +41,9 @@ def engine(crew: Crew, kind: str, transcoder: bool = False, skip: bool = False, 
     return made
 
 
-def dense(made: Engine, x: np.ndarray, y: np.ndarray | None) -> tuple[torch.Tensor, list[torch.Tensor]]:
+def dense(
+    made: Engine, x: np.ndarray, y: np.ndarray | None, helped: list[int] | None = None
+) -> tuple[torch.Tensor, list[torch.Tensor]]:
     """The loss as the papers write it, and the parameters that it can be differentiated by."""
     sizes, how = made.sizes, made.recipe
     params = [torch.tensor(a, requires_grad=True) for a in (made.encoder, made.decoder, made.b_enc, made.b_out)]
@@ -60,6 +62,8 @@ def dense(made: Engine, x: np.ndarray, y: np.ndarray | None) -> tuple[torch.Tens
     errors = [codes[:, :cut] @ decoder[:cut] + b_out + straight - target for cut in sizes.cuts]
     loss = sum(error.square().sum() / total for error in errors) / len(errors)
     dead = torch.tensor(made.silent > how.patience)
+    if helped is not None:
+        dead = torch.isin(torch.arange(sizes.width), torch.tensor(helped))
     if dead.any():
         few = min(2 * sizes.k, int(dead.sum()))
         own = torch.where(dead, pre if sizes.transcoder else (x - b_out.detach()) @ encoder.T + b_enc, -torch.inf)
@@ -88,6 +92,21 @@ def test_gradients_are_those_of_autograd(kind: str, transcoder: bool, skip: bool
     for i, (want, name) in enumerate(zip(wanted, ("encoder", "decoder", "b_enc", "b_out", "skip"), strict=True)):
         got = made.moments[2 * i] / (1 - HOW.beta1)  # after the first step, Adam's first moment is the gradient
         np.testing.assert_allclose(got, want, rtol=2e-3, atol=2e-6, err_msg=name)
+
+
+def test_only_the_longest_silent_are_helped(crew: Crew) -> None:
+    """Of 61 dead features, all silent for different times, the gradients of the auxiliary loss reach nine of 97."""
+    made = engine(crew, "topk")
+    rng = np.random.default_rng(60)
+    dead = rng.choice(M, 61, replace=False)
+    made.silent[dead] = HOW.patience + 1 + rng.permutation(61)
+    longest = sorted(dead.tolist(), key=lambda j: made.silent[j])[-9:]  # a tenth, rounded down
+    loss, params = dense(made, rows(61), None, longest)
+    loss.backward()
+    made.step(rows(61))
+    for i, one in enumerate(params[:3:2]):  # encoder and its bias
+        got = made.moments[4 * i] / (1 - HOW.beta1)
+        np.testing.assert_allclose(got, one.grad.numpy(), rtol=2e-3, atol=2e-6)
 
 
 def test_a_step_is_one_of_adam(crew: Crew) -> None:
