@@ -56,7 +56,8 @@ class Recipe:
     for `patience` rows have of their own. helped: of all features, the share that may have it at once, those silent
     for longest (and their equals): it would drag off what is rare and right. even: the share of the steps in which the
     batch kinds, too, choose row by row: from the start they starve features whose values are small. cap: rows longer
-    than this many times the typical row count less. selection: the product that decides which features are active; 'bfloat16' decides the same.
+    than this many times the typical row count less. selection: the product that decides which features are active;
+    'bfloat16' decides the same.
     """
 
     batch: int
