@@ -49,6 +49,7 @@ _NAMES = {
     "correlation": "bioterp.analyses.correlation",
     "covariates": "bioterp.background",
     "adjusted": "bioterp.analyses.adjusted",
+    "headline": "bioterp.analyses.headline",
     "readout": "bioterp.analyses.readout",
     "features": "bioterp.analyses.features",
     "relations": "bioterp.analyses.relations",

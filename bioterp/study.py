@@ -20,6 +20,7 @@ from bioterp.analyses.comparison import comparison
 from bioterp.analyses.detection import detect
 from bioterp.analyses.enrichment import enrichment
 from bioterp.analyses.features import features
+from bioterp.analyses.headline import headline
 from bioterp.analyses.layers import layers as layer_table
 from bioterp.analyses.probe_comparison import probe_comparison
 from bioterp.analyses.readout import readout
@@ -54,7 +55,7 @@ TABLES = (
     "readout", "detection", "enrichment", "features", "blocks", "candidates", "dictionaries", "density", "stability",
     "adjusted", RELATIONS, "loci", "motifs",
     *outcomes.TABLES,
-    "probing", "probe_blocks", "curves",
+    "probing", "probe_blocks", "curves", "headline",
 )  # fmt: skip
 APART = "fidelity"  # an analysis with tables of its own, of a layer and not of one set of codes
 
@@ -99,6 +100,7 @@ class Study(Evidence):
                 made = {"detection": detected.table, "blocks": detected.blocks}
                 if subject:
                     made["features"] = features(codes, made["detection"])
+                    made["headline"] = headline(codes, truth, made["detection"], made["blocks"])
                 if "enrichment" in self.run.analyses:
                     made["enrichment"] = enrichment(codes, truth, made["detection"], made["blocks"])
                 if "adjusted" in self.run.analyses and subject:

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 from bioterp.declared import DETECTION as DETECTION
 from bioterp.declared import FEATURE as FEATURE
+from bioterp.declared import HEADLINE as HEADLINE
 from bioterp.declared import NOTE as NOTE
 from bioterp.declared import SUBJECT as SUBJECT
 from bioterp.declared import TABLES as TABLES

@@ -75,7 +75,7 @@ def states(truth: Field, term: str) -> np.ndarray:
 def test_every_table_of_every_representation(whole: Path) -> None:
     found = tables_of(whole / "results")
     wanted = {"detection", "enrichment", "adjusted", "features", "blocks", "layers", "comparison", "candidates"}
-    wanted |= {"replication", "discoveries", "loci"}
+    wanted |= {"replication", "discoveries", "loci", "headline"}
     assert set(found) == wanted | {"dictionaries", "density", "stability"}
     for name, frame in found.items():
         pd.testing.assert_frame_equal(tables.conform(name, frame), frame)

@@ -148,6 +148,7 @@ def test_a_run_from_the_wheel(installed: Path, tmp_path: Path, tiny_model_folder
     assert set(tables_of(tmp_path / "results")) == {
         "detection",
         "enrichment",
+        "headline",
         "features",
         "blocks",
         "layers",

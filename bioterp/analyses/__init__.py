@@ -21,7 +21,7 @@ NAMES = (
     "relations", "replication", "discoveries", "described", "loci", "motifs",
     "association", "confounding",
     "adjusted",
-    "probing", "probe_comparison",
+    "probing", "probe_comparison", "headline",
 )  # fmt: skip
 
 

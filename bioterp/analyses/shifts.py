@@ -22,12 +22,16 @@ RUN_COST = 0.2  # a pair of runs against a slot of the transform, in time measur
 
 @dataclass(frozen=True)
 class Ring:
-    """Where each part row lies: slot (n,) in 0 … size−1 and strand (n,), 0 or 1; 0 throughout when there is one."""
+    """Where each part row lies: slot (n,) in 0 … size−1 and strand (n,), 0 or 1; 0 throughout when there is one.
+
+    edges (pieces + 1,): where the pieces that were laid one after the other begin, and where the last one ends.
+    """
 
     size: int
     slot: Array
     strand: Array
     strands: int
+    edges: Array
 
     @classmethod
     def lay(cls, sample: Array, space: Array, block: Array, start: Array, step: Array, cells: Array) -> Ring:
@@ -60,7 +64,8 @@ class Ring:
         slot = np.repeat(base[piece] + ahead, cells) + within
         strands = len(np.unique(minus))
         strand = np.repeat(minus if strands > 1 else np.zeros_like(minus), cells)
-        return cls(int(scipy.fft.next_fast_len(int(width.sum()))), slot.astype(np.int32), strand, strands)
+        edges = np.append(0, np.cumsum(width[sequence]))
+        return cls(int(scipy.fft.next_fast_len(int(width.sum()))), slot.astype(np.int32), strand, strands, edges)
 
     def mask(self, rows: Array) -> Array:
         """(strands, size) bool of part rows given as numbers or as a bool mask."""
@@ -79,7 +84,7 @@ class Side:
     _spectrum: Array | None = None
 
     def __post_init__(self) -> None:
-        self.runs, self.totals = [], np.count_nonzero(self.mask, axis=1)
+        self.runs, self.totals = [], np.array([np.count_nonzero(line) for line in self.mask])
         for line in self.mask:
             turns = np.flatnonzero(np.diff(line, prepend=False, append=False))
             self.runs.append((turns[::2], turns[1::2]))
