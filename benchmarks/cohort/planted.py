@@ -1,18 +1,25 @@
 """Planted cohorts: what is called before and after adjusting, what the audit flags, what becomes of the verdicts.
 
-python benchmarks/cohort/planted.py [--seeds 30] [--binary]
+python benchmarks/cohort/planted.py [--seeds 30] [--plan "h2 0.5"] [--binary]
 """
 
 from __future__ import annotations
 
 import argparse
+import dataclasses
+import sys
 import time
 
-import numpy as np
 import pandas as pd
 
 import bioterp as bt
 from bioterp import simulate
+
+PLANS = {
+    "h2 0.5": simulate.Plan(),
+    "h2 0": simulate.Plan(h2=0.0),
+    "environment 0/5/10 sd": simulate.Plan(environment=(10.0, 5.0, 0.0)),
+}
 
 
 def measure(plan: simulate.Plan, seed: int) -> dict[str, float]:
@@ -51,28 +58,19 @@ def measure(plan: simulate.Plan, seed: int) -> dict[str, float]:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--seeds", type=int, default=30)
+    parser.add_argument("--plan", choices=[*PLANS], default=None, help="one of the plans (default: all)")
     parser.add_argument("--binary", action="store_true")
     options = parser.parse_args()
-    plans = {
-        "h2 0.5": simulate.Plan(binary=options.binary),
-        "h2 0": simulate.Plan(h2=0.0, binary=options.binary),
-        "environment 0/5/10 sd": simulate.Plan(environment=(10.0, 5.0, 0.0), binary=options.binary),
-    }
-    columns = {}
-    for name, plan in plans.items():
-        began = time.process_time()
-        found = pd.DataFrame([measure(plan, seed) for seed in range(options.seeds)])
-        if options.seeds > 1:
-            for which in ("mean", "min", "max"):
-                columns[name, which] = getattr(found, which)()
-        else:
-            columns[name, "only"] = found.iloc[0]
-        print(f"{name}: {options.seeds} seeds, {time.process_time() - began:.0f} CPU s", flush=True)
-    table = pd.DataFrame(columns)
-    print("| | " + " | ".join(", ".join(names) for names in table.columns) + " |")
-    print("| --- |" + " ---: |" * table.shape[1])
-    for name, line in table.iterrows():
-        print(f"| {name} | " + " | ".join(f"{one:.3f}" if np.isfinite(one) else "" for one in line) + " |")
+    for name in PLANS if options.plan is None else [options.plan]:
+        began, lines = time.process_time(), []
+        for seed in range(options.seeds):
+            lines.append(measure(dataclasses.replace(PLANS[name], binary=options.binary), seed))
+            print(f"seed {seed}: {lines[-1]}", file=sys.stderr, flush=True)
+        found = pd.DataFrame(lines)
+        print(f"\n**{name}**, n = {options.seeds} seeds, {time.process_time() - began:.0f} CPU s\n")
+        print("| | mean | lowest | highest |\n| --- | ---: | ---: | ---: |")
+        for key, line in found.T.iterrows():
+            print(f"| {key} | {line.mean():.3f} | {line.min():.3f} | {line.max():.3f} |", flush=True)
 
 
 if __name__ == "__main__":
