@@ -23,12 +23,17 @@ def check_paths(run: Run) -> None:
     for path in _read_from(run) if isinstance(run.source, HaplotypeSource) else []:
         if path is not None and not path.is_file():
             raise InputError(f"source: there is no file {path}")
+    if "correlation" in run.analyses and not any(spec.numbers for spec in run.labels.values()):
+        raise InputError(
+            "analyses: correlation needs labels that are numbers, e.g. labels: {coverage: coverage.bw}; "
+            "leave it out, or give some"
+        )
     for name, spec in run.labels.items():
-        if spec.path is not None and spec.path.name.lower().endswith((".bw", ".bigwig")):
-            raise InputError(f"labels.{name}: {spec.path.name} holds numbers, which no analysis of a run takes yet")
-        if spec.options.get("density") and spec.options.get("threshold") is None:
+        if spec.numbers and "correlation" not in run.analyses:
+            density, what = bool(spec.options.get("density")), spec.path.name if spec.path is not None else ""
             raise InputError(
-                f"labels.{name}: density gives numbers, which no analysis of a run takes; give a threshold"
+                f"labels.{name}: {'density gives' if density else what + ' holds'} numbers, which only correlation "
+                f"takes; add it to analyses{', or give a threshold' if density else ', or leave these numbers out'}"
             )
         if spec.path is not None and not spec.path.is_file():
             what = "is a folder" if spec.path.is_dir() else "does not exist"

@@ -161,6 +161,12 @@ class Label:
     sequence: Path | None = None
     options: dict[str, Any] = field(default_factory=dict)
 
+    @property
+    def numbers(self) -> bool:
+        """Whether it gives numbers rather than intervals: a bigWig, or a density without a threshold."""
+        signal = self.path is not None and self.path.name.lower().endswith((".bw", ".bigwig"))
+        return signal or (bool(self.options.get("density")) and self.options.get("threshold") is None)
+
 
 @dataclass(frozen=True)
 class Run:
@@ -198,7 +204,9 @@ CHOICES = {
     "cohort.pool": ("mean", "max", "top", "fraction"),
     "dictionary.kind": ("topk", "batchtopk", "matryoshka"),
     "dictionary.selection": ("float32", "bfloat16"),
-    "analyses": ("detection", "enrichment", "adjusted", "readout", "candidates", "fidelity", "probing"),
+    "analyses": (
+        "detection", "enrichment", "adjusted", "readout", "correlation", "candidates", "fidelity", "probing",
+    ),  # fmt: skip
     "baselines": (*BASELINES, *(name for names in OF_KIND.values() for name in names)),
     "exports": ("tsv", "parquet", "bigwig", "bedgraph", "bed", "nifti", "h5ad", "atlas", "phenotypes", "bids"),
     "dtype": ("float32", "bfloat16", "float16"),

@@ -118,10 +118,22 @@ class Stages:
                 say(f"left out: {line.scan}: {line.reason}")
 
     def truth(self, rows: Field) -> Field:
-        """The labels of every source, joined, on the rows of a Field."""
+        """The interval labels of every source, joined, on the rows of a Field."""
+        joined = self._labels(rows, numbers=False)
+        if joined is None:
+            raise InputError(NO_LABELS)
+        return joined
+
+    def signals(self, rows: Field) -> Field | None:
+        """The labels that are numbers, joined; None when there are none."""
+        return self._labels(rows, numbers=True)
+
+    def _labels(self, rows: Field, numbers: bool) -> Field | None:
         parts = []
         with self._timed("labels"):
             for name, spec in self.run.labels.items():
+                if spec.numbers != numbers:
+                    continue
                 folder = self.out / "labels" / f"rows={rows.rows.id[:12]}" / name
                 sources = [content(one) for one in (spec.path, spec.call, spec.within, spec.sequence)]
                 sources += masks(spec, self.source, rows.rows)
@@ -129,10 +141,8 @@ class Stages:
                 recipe |= {"source": self.source.recipe, "code": __version__}  # bases are called, and codons checked
                 parts.append(self._stored_field(folder, recipe, functools.partial(self._label, rows, spec, name)))
                 self._warn([f"labels.{name}: {line}" for line in parts[-1].about.get("warnings", [])])
-        if not parts:
-            raise InputError(NO_LABELS)
-        if len(parts) == 1:
-            return parts[0]
+        if len(parts) < 2:
+            return parts[0] if parts else None
         joined = join(parts)
         joined.about["recipe"] = store.digest([part.about["recipe"] for part in parts])
         return joined
@@ -148,6 +158,8 @@ class Stages:
     def _label(self, rows: Field, spec: Any, name: str) -> Field:
         source: Any = spec.path
         options = dict(spec.options)
+        if spec.numbers:
+            options.setdefault("name", name)
         sequence = spec.sequence
         if (
             sequence is None and "code" in options and rows.rows.ndim == 1

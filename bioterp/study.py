@@ -17,6 +17,7 @@ from bioterp import __version__, baselines, locks, outcomes, store, tables, veri
 from bioterp.analyses.adjusted import adjusted
 from bioterp.analyses.candidates import candidates
 from bioterp.analyses.comparison import comparison
+from bioterp.analyses.correlation import correlation
 from bioterp.analyses.detection import detect
 from bioterp.analyses.enrichment import enrichment
 from bioterp.analyses.features import features
@@ -52,8 +53,8 @@ FOLDERS = (
     outcomes.FOLDER,
 )
 TABLES = (
-    "readout", "detection", "enrichment", "features", "blocks", "candidates", "dictionaries", "density", "stability",
-    "adjusted", RELATIONS, "loci", "motifs",
+    "readout", "detection", "enrichment", "correlation", "features", "blocks", "candidates", "dictionaries", "density",
+    "stability", "adjusted", RELATIONS, "loci", "motifs",
     *outcomes.TABLES,
     "probing", "probe_blocks", "curves", "headline",
 )  # fmt: skip
@@ -75,9 +76,11 @@ class Study(Evidence):
 
     def analyse(self, one: Representation, truth: Field) -> Frames:
         """The tables of one representation: as they are stored, or made now."""
+        signals = self.signals(truth)
         recipe = {
             "codes": one.recipe,
             "truth": [truth.columns.to_csv(), truth.about.get("recipe")],
+            "signals": None if signals is None else signals.about.get("recipe"),
             "rows": truth.rows.id,
             "analyses": [name for name in self.run.analyses if name != APART],
             "adjust": self.run.adjust,
@@ -103,9 +106,9 @@ class Study(Evidence):
                     made["headline"] = headline(codes, truth, made["detection"], made["blocks"])
                 if "enrichment" in self.run.analyses:
                     made["enrichment"] = enrichment(codes, truth, made["detection"], made["blocks"])
-                if "adjusted" in self.run.analyses and subject:
-                    held = covariates(codes.rows, self.run.adjust, source=self.source, truth=truth)
-                    made["adjusted"] = adjusted(codes, truth, held, made["detection"])
+    "readout", "detection", "enrichment", "correlation", "features", "blocks", "candidates", "dictionaries", "density",
+    "stability", "adjusted", RELATIONS, "loci", "motifs",
+    *outcomes.TABLES,
             if "candidates" in self.run.analyses and one.name == "dictionary":
                 made["candidates"] = candidates(codes)
             if "probing" in self.run.analyses:

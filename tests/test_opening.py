@@ -71,7 +71,13 @@ def test_numbers_are_refused_before_the_model_runs(tmp_path: Path) -> None:
     (tmp_path / "scans.tsv").write_text("scan\tpath\n")
     tree: dict[str, Any] = {"out": "o", "source": {"kind": "scans", "items": "scans.tsv"}, "layers": [0]}
     tree |= {"model": "bioterp/scan-small", "labels": {"grey": {"column": "grey", "density": True}}}
-    with pytest.raises(InputError, match="grey: density gives numbers"):
+    with pytest.raises(InputError, match="grey: density gives numbers, which only correlation takes"):
         check_paths(parse(tree, tmp_path))
+    tree["analyses"] = ["detection", "correlation"]
+    check_paths(parse(tree, tmp_path))
+    tree["labels"]["grey"]["threshold"] = 0.5
+    with pytest.raises(InputError, match="correlation needs labels that are numbers"):
+        check_paths(parse(tree, tmp_path))
+    del tree["analyses"]
     tree["labels"]["grey"]["threshold"] = 0.5
     check_paths(parse(tree, tmp_path))

@@ -251,7 +251,7 @@ def test_a_table_saved_by_a_spreadsheet(study: Path, capfd) -> None:
         ({"labels.blobs.sequence": "genome.fa"}, "labels.blobs: sequence is not for source.kind scans"),
         (
             {"labels.blobs": {"column": "mask", "density": True}},
-            "labels.blobs: density gives numbers, which no analysis",
+            "labels.blobs: density gives numbers, which only correlation",
         ),
         ({"labels.blobs.outside": "maybe"}, "outside is 'unknown' or 'negative'"),
         ({"labels.blobs.names": "gone.tsv"}, "gone.tsv"),
