@@ -205,7 +205,14 @@ CHOICES = {
     "dictionary.kind": ("topk", "batchtopk", "matryoshka"),
     "dictionary.selection": ("float32", "bfloat16"),
     "analyses": (
-        "detection", "enrichment", "adjusted", "readout", "correlation", "candidates", "fidelity", "probing",
+        "detection",
+        "enrichment",
+        "adjusted",
+        "readout",
+        "correlation",
+        "candidates",
+        "fidelity",
+        "probing",
     ),  # fmt: skip
     "baselines": (*BASELINES, *(name for names in OF_KIND.values() for name in names)),
     "exports": ("tsv", "parquet", "bigwig", "bedgraph", "bed", "nifti", "h5ad", "atlas", "phenotypes", "bids"),

@@ -106,9 +106,12 @@ class Study(Evidence):
                     made["headline"] = headline(codes, truth, made["detection"], made["blocks"])
                 if "enrichment" in self.run.analyses:
                     made["enrichment"] = enrichment(codes, truth, made["detection"], made["blocks"])
-    "readout", "detection", "enrichment", "correlation", "features", "blocks", "candidates", "dictionaries", "density",
-    "stability", "adjusted", RELATIONS, "loci", "motifs",
-    *outcomes.TABLES,
+                if "adjusted" in self.run.analyses and subject:
+                    held = covariates(codes.rows, self.run.adjust, source=self.source, truth=truth)
+                    made["adjusted"] = adjusted(codes, truth, held, made["detection"])
+            signals = self.signals(truth) if "correlation" in self.run.analyses else None
+            if signals is not None:
+                made["correlation"] = correlation(codes, signals)
             if "candidates" in self.run.analyses and one.name == "dictionary":
                 made["candidates"] = candidates(codes)
             if "probing" in self.run.analyses:
