@@ -213,7 +213,7 @@ CHOICES = {
         "candidates",
         "fidelity",
         "probing",
-    ),  # fmt: skip
+    ),
     "baselines": (*BASELINES, *(name for names in OF_KIND.values() for name in names)),
     "exports": ("tsv", "parquet", "bigwig", "bedgraph", "bed", "nifti", "h5ad", "atlas", "phenotypes", "bids"),
     "dtype": ("float32", "bfloat16", "float16"),
