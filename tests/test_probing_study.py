@@ -59,10 +59,10 @@ def test_words_follow_the_intervals():
         )
         return answers(pd.DataFrame(rows).assign(**more, prevalence=0.1, note=""), probing)
 
-    assert of(["loss", "open", "win"])[0].words == "yes, with all codes together: AP 0.60, the raw probe 0.50"
-    assert of(["loss", "open", "open"])[0].words == "not told apart with 5 features: AP 0.40, the raw probe 0.50"
+    assert of(["loss", "open", "win"])[0].words == "yes, with all codes together: AP 0.600, the raw probe 0.500"
+    assert of(["loss", "open", "open"])[0].words == "not told apart with 5 features: AP 0.400, the raw probe 0.500"
     lost = of(["loss"] * 3, (0.2, 0.4, 0.45))
-    assert lost[0].words == "no: the raw probe has AP 0.50, the best on codes 0.45 (with all codes together)"
+    assert lost[0].words == "no: the raw probe has AP 0.500, the best on codes 0.450 (with all codes together)"
     assert "worse however many features they use on 1 (x)" in tally(lost)
     assert of(["none"] * 3)[0].words == "open: no interval"
 

@@ -60,13 +60,13 @@ def _answer(term: str, own: pd.DataFrame) -> Answer:
     raw = float(line["baseline_ap"])
     if first["win"] is not None:
         k = first["win"]
-        words = f"yes, {_by(k)}: AP {codes[k]:.2f}, the raw probe {raw:.2f}"
+        words = f"yes, {_by(k)}: AP {codes[k]:.3f}, the raw probe {raw:.3f}"
     elif first["open"] is not None:
         k = first["open"]
-        words = f"not told apart {_by(k)}: AP {codes[k]:.2f}, the raw probe {raw:.2f}"
+        words = f"not told apart {_by(k)}: AP {codes[k]:.3f}, the raw probe {raw:.3f}"
     elif first["loss"] is not None:
         best = max((k for k in ks if results[k] == "loss"), key=lambda k: codes[k])
-        words = f"no: the raw probe has AP {raw:.2f}, the best on codes {codes[best]:.2f} ({_by(best)})"
+        words = f"no: the raw probe has AP {raw:.3f}, the best on codes {codes[best]:.3f} ({_by(best)})"
     else:
         words = f"open: no interval ({line['note']})" if line["note"] else "open: no interval"
     told = str(line["layer"]), int(line["n_instances"]), line["split"] == CROSS, float(line["prevalence"]), raw
