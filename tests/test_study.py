@@ -66,7 +66,7 @@ def forwards(monkeypatch: pytest.MonkeyPatch) -> list[int]:
 def test_every_table_of_every_representation(whole: Path) -> None:
     found = tables_of(whole / "results")
     wanted = {"detection", "enrichment", "adjusted", "features", "blocks", "layers", "comparison"}
-    wanted |= {"replication", "discoveries", "loci", "motifs"}
+    wanted |= {"replication", "discoveries", "loci", "motifs", "headline"}
     assert set(found) == wanted | {"dictionaries", "density", "stability"}
     for name, frame in found.items():
         pd.testing.assert_frame_equal(tables.conform(name, frame), frame)
