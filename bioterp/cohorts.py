@@ -34,8 +34,13 @@ def components(block: PCs | None, source: Any, people: Field) -> pd.DataFrame | 
 
 def cohort_of(block: Block, source: Any, people: Field) -> Cohort:
     """The sheet's lines of these people; components join the covariates."""
+    return sheet_of(block, people.rows.items["item"], components(block.pcs, source, people))
+
+
+def sheet_of(block: Block, ids: pd.Series, pcs: pd.DataFrame | None = None) -> Cohort:
+    """The sheet's lines of people by id, as the block asks for them."""
     return read_cohort(
-        people.rows.items,
+        ids,
         block.samples,
         outcome=block.outcome,
         covariates=block.covariates,
@@ -44,5 +49,5 @@ def cohort_of(block: Block, source: Any, people: Field) -> Cohort:
         mediators=block.mediators,
         categorical=block.categorical,
         key=block.key,
-        pcs=components(block.pcs, source, people),
+        pcs=pcs,
     )

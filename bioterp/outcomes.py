@@ -19,7 +19,7 @@ from bioterp.analyses.formula import Marker
 from bioterp.analyses.marker import LEAST, marker
 from bioterp.annotations.cohort import Cohort, read_cohort
 from bioterp.arrays import Array
-from bioterp.cohorts import cohort_of, people_of
+from bioterp.cohorts import cohort_of, people_of, sheet_of
 from bioterp.errors import InputError
 from bioterp.export import export, safe
 from bioterp.field import Field
@@ -55,18 +55,7 @@ def look(run: Run, source: Any) -> None:
         return
     items = source.people if isinstance(run.source, HaplotypeSource) else source.items
     key = "item" if isinstance(run.source, HaplotypeSource) else "subject" if "subject" in items.columns else "sample"
-    asked = run.cohort
-    read_cohort(
-        items[key].astype(str).drop_duplicates(),
-        asked.samples,
-        outcome=asked.outcome,
-        covariates=asked.covariates,
-        confounders=asked.confounders,
-        groups=asked.groups,
-        mediators=asked.mediators,
-        categorical=asked.categorical,
-        key=asked.key,
-    )
+    sheet_of(run.cohort, items[key].astype(str).drop_duplicates())
 
 
 def analyse(run: Run, source: Any, codes: Field, acts: Field, layer: Any) -> Frames:
