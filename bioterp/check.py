@@ -8,7 +8,7 @@ import shutil
 from collections.abc import Generator, Iterator
 from typing import Any
 
-from bioterp import leakage
+from bioterp import leakage, outcomes
 from bioterp.adapters.dna import parse_halo
 from bioterp.brought import Brought
 from bioterp.errors import BioterpError
@@ -45,7 +45,12 @@ def findings(run: Run) -> Iterator[Finding]:
             yield from _annotation(name, spec, source) if run.source.kind != "scans" else ()
         elif source is not None and spec.column is not None:
             yield from _column(name, spec.column, source)
-    if not run.labels:
+    if run.cohort is not None and source is not None:
+        try:
+            outcomes.look(run, source)
+        except BioterpError as error:
+            yield "problem", f"cohort: {error}"
+    if not run.labels and run.cohort is None:
         yield "problem", "labels names no annotation; give labels: {genes: annotation.gff.gz}"
     if "bigwig" in run.exports:
         yield from _importable("pyBigWig", "dna", "exports: bigwig")

@@ -127,6 +127,17 @@ def test_a_kept_marker_on_its_own_people(done: Path, capsys) -> None:
     assert pd.read_csv(out, sep="\t")["probability"].between(0, 1).all()
 
 
+def test_check_is_content_with_people_and_no_labels(tmp_path: Path, tiny_model_folder: Path, capsys) -> None:
+    _world(tmp_path, people=31)
+    path = _run(tmp_path, tiny_model_folder, dictionary={"width": 8, "k": 2})
+    main(["check", str(path), "--quiet"])
+    assert "labels" not in capsys.readouterr().out
+    sheet = pd.read_csv(tmp_path / "people.tsv", sep="\t")
+    sheet.drop(columns="case").to_csv(tmp_path / "people.tsv", sep="\t", index=False)
+    assert main(["check", str(path), "--quiet"]) == 2
+    assert "cohort: people.tsv has no column 'case'" in capsys.readouterr().out
+
+
 @pytest.mark.parametrize(
     ("change", "said"),
     [
