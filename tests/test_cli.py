@@ -24,7 +24,10 @@ from tests.planted import gene, genome, leftovers, same_tables, snapshot, tables
 
 ROOT = Path(__file__).resolve().parent.parent
 SMALL: dict[str, Any] = {"baselines": [], "analyses": ["detection"], "labels.genes.terms": ["CDS"]}
-TABLES = ("detection", "features", "blocks", "layers", "comparison")
+TABLES = (
+    "detection", "features", "blocks", "layers", "comparison", "headline", "replication", "discoveries", "loci",
+    "motifs",
+)  # fmt: skip
 VERBS = ("run", "activations", "label", "fit", "encode", "analyse", "export", "report")
 
 

@@ -296,7 +296,7 @@ def test_tables(tmp_path, format):
     frame = tables.conform("enrichment", pd.DataFrame([line]))
     (file,) = export(frame, out=tmp_path, format=format)
     assert file.name == f"enrichment.{format}" and tables.read(file)["log2_odds"].tolist() == [1.5]
-    assert set(FORMATS) == {"bigwig", "bedgraph", "bed", "nifti", "h5ad", "tsv", "parquet"}
+    assert set(FORMATS) == {"bigwig", "bedgraph", "bed", "nifti", "h5ad", "tsv", "parquet", "phenotypes", "bids"}
 
 
 def test_no_feature_is_not_exported(codes, tmp_path):

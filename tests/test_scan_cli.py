@@ -11,6 +11,7 @@ import pytest
 import yaml
 
 from bioterp import cli
+from tests.conftest import random_dna
 from tests.planted import snapshot, tables_of, write_fasta, write_gff
 from tests.scan_studies import DICOM, MODEL, NAMES, WANTS, tree, write_sheet, write_study
 from tests.test_cli import VERBS, done, refused, whole
@@ -278,7 +279,7 @@ def test_what_a_run_file_may_say_wrong(change: dict, said: str, study: Path, cap
 
 
 def test_a_run_of_sequences_may_not_speak_of_scans(study: Path, capfd) -> None:
-    write_fasta(study / "genome.fa", one="ACGT" * 500)
+    write_fasta(study / "genome.fa", one=random_dna(2_000, 7))
     write_gff(study / "genes.gff", pd.DataFrame([("one", 9, 99, "+")], columns=["c", "s", "e", "d"]), {"one": 2000})
     made = tree(**SMALL) | {"source": {"kind": "dna", "fasta": "genome.fa", "window": 64, "halo": 0, "blocks": 100}}
     for change, said in (

@@ -53,7 +53,7 @@ class Counts:
 def count(read: Read, edges: Array, plan: Plan, threads: int = 2) -> Counts:
     """The counts of one pass over all rows.
 
-    read(lo, hi) → codes of these rows; edges (m, B−1) float32, increasing, padded with +inf, B a power of two; the
+    read(lo, hi) → codes of these rows; edges (m, B−1) float32, increasing, padded with +inf; the
     plan tells the batches. Sparse codes are shared out to threads by terms, dense ones by columns: what a thread
     counts is its own, so the order cannot matter.
     """
@@ -68,10 +68,11 @@ class Counter:
     """The running counts of one pass; one `add` per batch of the plan, in order, then `finish`."""
 
     def __init__(self, edges: Array, plan: Plan):
-        self.edges, self.plan, self.by_edge = edges, plan, dense_counts.by_edge(edges)
-        self.m, self.bins = edges.shape[0], edges.shape[1] + 1
-        if self.bins & (self.bins - 1):
-            raise ValueError(f"edges make a power of two of bins; got {self.bins}")
+        self.asked = edges.shape[1] + 1
+        self.m, self.bins = edges.shape[0], 1 << (self.asked - 1).bit_length()  # keys are made of a power of two
+        more = ((0, 0), (0, self.bins - self.asked))
+        self.edges = np.pad(np.asarray(edges, np.float32), more, constant_values=np.inf)
+        self.plan, self.by_edge = plan, dense_counts.by_edge(self.edges)
         self.groups, self.terms = plan.n_positive.shape
         dtype = np.uint32 if plan.n_rows.sum() < 2**32 else np.uint64
         shape = self.groups, self.terms, self.m * self.bins
@@ -132,11 +133,12 @@ class Counter:
         plan, shape = self.plan, (self.groups, self.terms, self.m, self.bins)
         for hist in (self.total, self.positive, self.unknown, self.instances) if self.silent_too else ():
             hist[..., :: self.bins] = 0
+        kept = slice(0, self.asked)  # bins beyond infinity hold nothing
         return Counts(
-            self.total.reshape(self.groups, self.m, self.bins),
-            self.positive.reshape(shape),
-            self.unknown.reshape(shape),
-            self.instances.reshape(shape),
+            self.total.reshape(self.groups, self.m, self.bins)[..., kept],
+            self.positive.reshape(shape)[..., kept],
+            self.unknown.reshape(shape)[..., kept],
+            self.instances.reshape(shape)[..., kept],
             plan.n_rows,
             plan.n_positive,
             plan.n_unknown,

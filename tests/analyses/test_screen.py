@@ -18,7 +18,7 @@ from bioterp.values import Intervals
 
 
 def ring_of(size: int, strands: int) -> Ring:
-    return Ring(size, np.zeros(0, np.int32), np.zeros(0, np.int8), strands)
+    return Ring(size, np.zeros(0, np.int32), np.zeros(0, np.int8), strands, np.array([0, size]))
 
 
 @pytest.mark.parametrize(("size", "strands"), [(97, 1), (120, 1), (97, 2), (126, 2)])
