@@ -96,7 +96,7 @@ def adrenal(data: Path, out: Path) -> dict[str, Any]:
     split = sheet["split"].to_numpy()
     scores = {"size": size, "codes": codes, "size and codes": np.hstack([size, codes])}
     told: dict[str, Any] = {"shapes": len(y), "positive": float(y.mean()), "columns": codes.shape[1]}
-    told["count_alone"] = float(roc_auc_score(y[split == "test"], -counts[split == "test"]))
+    told["count_alone"] = float(roc_auc_score(y[split == "test"], counts[split == "test"]))
     p = {}
     for name, x in scores.items():
         p[name], told[f"penalty of {name}"] = probed(x, y, split)
