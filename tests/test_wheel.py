@@ -156,6 +156,11 @@ def test_a_run_from_the_wheel(installed: Path, tmp_path: Path, tiny_model_folder
         "dictionaries",
         "density",
         "stability",
+        "adjusted",
+        "motifs",
+        "replication",
+        "discoveries",
+        "loci",
     }
     assert (tmp_path / "results" / "report.html").stat().st_size > 10_000 and not leftovers(tmp_path)
     versions = json.loads((tmp_path / "results" / "run.json").read_text())["versions"]
