@@ -11,8 +11,8 @@ import scipy.stats
 
 from bioterp import tables
 from bioterp.analyses import Analysis, ridge
+from bioterp.analyses.cohort.logits import firth, newton
 from bioterp.analyses.concordance import delong
-from bioterp.analyses.firth import firth
 from bioterp.analyses.formula import Marker, coded, design_of
 from bioterp.analyses.people import beside, column, dealt
 from bioterp.analyses.selecting import PAIRS, stable
@@ -130,7 +130,7 @@ def _fit(x: Array, y: Array, design: Array, block: Array, train: Array, most: in
 
 def _fitted(own: Array, design: Array, y: Array, train: Array) -> Array:
     mean, sd = _scaled(own[train])
-    return firth(np.concatenate([design[train], (own[train] - mean) / sd], 1), y[train]).coefficients
+    return firth(np.concatenate([design[train], (own[train] - mean) / sd], 1), y[train])
 
 
 def _told(own: Own, x: Array, design: Array) -> Array:
@@ -153,7 +153,7 @@ def _probe(x: Array, design: Array, y: Array, train: Array, test: Array, seed: i
     middle, weights = ridge.fit(basis, y[train, None])
     score = (middle + basis.coordinates(both[test]) @ weights)[:, 0]
     ones = np.ones((len(train), 1))
-    slope = firth(np.concatenate([ones, inner[:, None]], 1), y[train]).coefficients
+    slope = firth(np.concatenate([ones, inner[:, None]], 1), y[train])
     return np.asarray(1 / (1 + np.exp(-np.clip(slope[0] + slope[1] * score, -30, 30))))
 
 
@@ -166,7 +166,6 @@ def _table(
         lo, hi = found.interval(at)
         gap = found.difference(0, at) if at else (np.nan,) * 4
         logit = np.log(np.clip(p[at], 1e-9, 1) / np.clip(1 - p[at], 1e-9, 1))
-        fit = firth(np.stack([np.ones(len(y)), logit], 1), y, 0.0).coefficients
         note = ""
         if not at:
             again = ", ".join(f"{f} in {sum(f in one for one in chosen)}" for f in made.features) or "none was stable"
@@ -184,7 +183,7 @@ def _table(
                 "difference_hi": gap[2],
                 "difference_p": gap[3],
                 "brier": float(((p[at] - y) ** 2).mean()),
-                "calibration_slope": float(fit[1]),
+                "calibration_slope": _slope(logit, y),
                 "calibration_intercept": float(_large(logit, y)),
                 "note": note,
             }
@@ -192,6 +191,12 @@ def _table(
     frame = tables.conform("marker", pd.DataFrame(rows).assign(**tables.subject(codes.about)))
     frame.attrs |= {"left_out": left, "formula": made.formula, "chosen": chosen}
     return frame
+
+
+def _slope(logit: Array, y: Array) -> float:
+    """Calibration slope by maximum likelihood; NaN where the logits separate the classes and there is none."""
+    beta, found = newton(np.stack([np.ones(len(y)), logit], 1), y)
+    return float(beta[1]) if found else np.nan
 
 
 def _large(logit: Array, y: Array) -> float:
@@ -211,7 +216,6 @@ def judged(marker: Marker, p: Array, y: Array) -> dict[str, float]:
     found = delong(p[None], y == 1)
     lo, hi = found.interval(0)
     logit = np.log(np.clip(p, 1e-9, 1) / np.clip(1 - p, 1e-9, 1))
-    slope = firth(np.stack([np.ones(len(y)), logit], 1), y, 0.0).coefficients[1]
     se = float(np.sqrt(found.covariance[0, 0]))
     value = float(found.auroc[0])
     return {
@@ -220,6 +224,6 @@ def judged(marker: Marker, p: Array, y: Array) -> dict[str, float]:
         "auroc_hi": hi,
         "p": float(2 * scipy.stats.norm.sf(abs(value - 0.5) / se)) if se > 0 else np.nan,
         "brier": float(((p - y) ** 2).mean()),
-        "calibration_slope": float(slope),
+        "calibration_slope": _slope(logit, y),
         "calibration_intercept": _large(logit, y),
     }

@@ -9,12 +9,10 @@ from dataclasses import dataclass
 import numpy as np
 import pandas as pd
 
-from bioterp.annotations.records import kind_of
+from bioterp.annotations.records import kind_of, plain_text
 from bioterp.arrays import Array
 from bioterp.errors import InputError, nearest
 from bioterp.field import Field
-
-MISSING = ("", "na", "n/a", "nan", "null", "none", ".")
 
 
 @dataclass(frozen=True)
@@ -37,8 +35,8 @@ def column(sheet: pd.DataFrame, name: str) -> Column:
     if name not in sheet.columns:
         raise InputError(f"the sheet has no column {name!r}; {nearest(name, [str(c) for c in sheet.columns])}")
     raw = sheet[name]
-    text = raw.astype(object).where(raw.notna(), "").astype(str).str.strip()
-    known = ~text.str.lower().isin(MISSING).to_numpy()
+    text = plain_text(raw)
+    known = text.notna().to_numpy()
     if kind_of(raw) == "numbers":
         values = np.full(len(text), np.nan)
         values[known] = pd.to_numeric(text[known]).to_numpy(float)

@@ -10,7 +10,7 @@ import pytest
 import scipy.optimize
 
 import bioterp as bt
-from bioterp.analyses.firth import firth
+from bioterp.analyses.cohort.logits import firth
 from bioterp.analyses.marker import judged
 from bioterp.analyses.selecting import stable
 from bioterp.errors import InputError, StoreError
@@ -78,7 +78,7 @@ def test_firth_is_the_maximum_of_the_penalised_likelihood() -> None:
         return -float((y * np.log(p) + (1 - y) * np.log(1 - p)).sum() + 0.5 * np.linalg.slogdet(info)[1])
 
     best = scipy.optimize.minimize(worth, np.zeros(4), method="BFGS", options={"gtol": 1e-9}).x
-    np.testing.assert_allclose(firth(x, y).coefficients, best, atol=1e-5)
+    np.testing.assert_allclose(firth(x, y), best, atol=1e-5)
 
 
 def test_firth_of_a_two_by_two_table_adds_one_half_and_stays_finite() -> None:
@@ -86,8 +86,10 @@ def test_firth_of_a_two_by_two_table_adds_one_half_and_stays_finite() -> None:
     x = np.repeat([[1.0, 0.0], [1.0, 1.0]], [17, 11], axis=0)
     y = np.concatenate([np.arange(17) < 5, np.zeros(11)]).astype(float)
     fit = firth(x, y)
+    doubled = firth(np.concatenate([x, x[:, 1:]], 1), y)  # a column twice: the same fit, shared
     expected = np.log(0.5 / 11.5) - np.log(5.5 / 12.5)
-    assert fit.converged and fit.coefficients[1] == pytest.approx(expected, abs=1e-6)
+    assert fit[1] == pytest.approx(expected, abs=1e-5)
+    assert doubled[1:].tolist() == pytest.approx([expected / 2] * 2, abs=1e-5)
 
 
 def test_few_features_are_stable_by_chance() -> None:

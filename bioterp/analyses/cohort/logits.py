@@ -37,7 +37,7 @@ def exact(covariates: Array, x: Array, y: Array) -> Logit:
     if not scale > 0:
         return Logit(np.nan, np.nan, np.nan, np.nan, np.nan, "constant")
     design = np.column_stack([covariates, (x - x.mean()) / scale])
-    beta, ok = _newton(design, y)
+    beta, ok = newton(design, y)
     if ok:
         p = scipy.special.expit(design @ beta)
         cover = np.linalg.inv((design * (p * (1 - p))[:, None]).T @ design)
@@ -47,7 +47,7 @@ def exact(covariates: Array, x: Array, y: Array) -> Logit:
     return _firth(design, y, scale)
 
 
-def _newton(design: Array, y: Array) -> tuple[Array, bool]:
+def newton(design: Array, y: Array) -> tuple[Array, bool]:
     """Coefficients, and whether they are a maximum: False where classes are (nearly) separated."""
     beta = np.zeros(design.shape[1])
     for _ in range(30):
@@ -63,6 +63,17 @@ def _newton(design: Array, y: Array) -> tuple[Array, bool]:
         if np.abs(step).max() < STILL * max(1.0, float(np.abs(beta).max())):
             return beta, True
     return beta, False
+
+
+def firth(design: Array, y: Array) -> Array:
+    """Firth's coefficients (k,) on a design (n, k) of any rank: of those that fit alike, the shortest.
+
+    The penalty does not hang on the coordinates, so the fit is made where they are orthogonal and of one scale.
+    """
+    u, s, vt = np.linalg.svd(design, full_matrices=False)
+    held = s > 1e-10 * s[0]
+    scale = np.sqrt(len(design))
+    return np.asarray(vt[held].T @ (penalised(u[:, held] * scale, y)[0] * scale / s[held]))
 
 
 def _firth(design: Array, y: Array, scale: float) -> Logit:
