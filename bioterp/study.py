@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from bioterp import __version__, baselines, locks, outcomes, store, tables, verify
+from bioterp import __version__, locks, outcomes, store, tables, verify
 from bioterp.analyses.adjusted import adjusted
 from bioterp.analyses.candidates import candidates
 from bioterp.analyses.comparison import comparison
@@ -28,18 +28,16 @@ from bioterp.analyses.readout import readout
 from bioterp.background import covariates
 from bioterp.dictionary import Dictionary
 from bioterp.errors import InputError
-from bioterp.evidence import RELATIONS, Evidence
+from bioterp.evidence import RELATIONS
 from bioterp.export import export
 from bioterp.field import Field
 from bioterp.planning import Layer, Representation, Together
 from bioterp.probed import probed
 from bioterp.progress import say
-from bioterp.quality import quality_report
-from bioterp.records import OF_KIND
 from bioterp.report import report
 from bioterp.report.pictures import save_layers
 from bioterp.stages import NO_LABELS, Frames
-from bioterp.unaided import unaided
+from bioterp.subjects import APART, Subjects
 
 FOLDERS = (
     "rows",
@@ -58,7 +56,6 @@ TABLES = (
     *outcomes.TABLES,
     "probing", "probe_blocks", "curves", "headline",
 )  # fmt: skip
-APART = "fidelity"  # an analysis with tables of its own, of a layer and not of one set of codes
 
 
 @dataclass(frozen=True)
@@ -71,7 +68,7 @@ class Found:
     qualities: list[dict[str, Any]]
 
 
-class Study(Evidence):
+class Study(Subjects):
     """A run from end to end."""
 
     def analyse(self, one: Representation, truth: Field) -> Frames:
@@ -249,95 +246,6 @@ class Study(Evidence):
         )
         verify.record(self.out, about)  # last: it holds the hashes of all the rest
         return page
-
-    def _representations(self) -> Iterator[Representation | Together]:
-        """What to analyse, group by group: dictionaries, then what they must beat."""
-        root = self.out / "dictionaries"
-        for random in (False, True) if "random-weights" in self.run.baselines else (False,):
-            for group in self._groups(random):
-                fields = self._fields(group, random)
-                if not random and "readout" in self.run.analyses and "output" in fields:
-                    yield self._readout(fields["output"])
-                for layer, acts in fields.items():
-                    if layer in self.run.layers:
-                        for seed in self.run.dictionary.seeds if not random else self.run.dictionary.seeds[:1]:
-                            yield self._dictionary(acts, layer, seed, random)
-                        if APART in self.run.analyses:
-                            yield self._fidelity(acts, layer, random)
-                        if not random and self.run.cohort is not None:
-                            yield self._people(acts, layer)
-                        if not random and self.run.labels:
-                            yield from self._baselines(acts, layer)
-                self._drop(group, random)
-            self._models.pop(random)
-        chosen = [name for name in OF_KIND[self.run.source.kind] if name in self.run.baselines]
-        yield from unaided(chosen, self.source, self.lattices(), self.truth, root)
-
-    def _readout(self, outputs: Field) -> Representation:
-        outputs.about |= {"dictionary": outputs.about["model"], "representation": "model"}
-        folder, recipe = self.out / "readout", ["model", outputs.about]
-        return Representation("model", "output", 0, outputs, folder, recipe, lambda: outputs)
-
-    def _dictionary(self, acts: Field, layer: Layer, seed: int, random: bool) -> Representation:
-        name, folder = "random-weights" if random else "dictionary", self._folder(layer, seed, random)
-
-        def make() -> Field:
-            return self.codes(acts, self.fitted(acts, layer, seed, random), layer, seed, random)
-
-        def quality() -> dict[str, Any]:
-            return self.fitted(acts, layer, seed, random).about
-
-        recipe = [name, self._recipe(acts, seed)]
-        return Representation(name, layer, seed, acts, folder, recipe, make, folder / "codes", quality)
-
-    def _fidelity(self, acts: Field, layer: Layer, random: bool) -> Together:
-        """The quality report of a layer's dictionaries, while its activations are there."""
-        seeds = self.run.dictionary.seeds if not random else self.run.dictionary.seeds[:1]
-        folder = self._folder(layer, seeds[0], random)
-
-        def make() -> Frames:
-            first, *others = (self.fitted(acts, layer, seed, random) for seed in seeds)
-            say(f"quality of {folder.parent.parent.name} of layer {layer}")
-            with self._timed(f"quality {folder.parent.parent.name}"):
-                return quality_report(first, acts, self._model(random), self.source, others)
-
-        recipe = [APART, [self._recipe(acts, seed) for seed in seeds], __version__, *tables.code()]
-        return Together(APART, folder.parent / APART, recipe, make)
-
-    def _people(self, acts: Field, layer: Layer) -> Together:
-        """What a layer's first dictionary tells of people."""
-        assert self.run.cohort is not None
-        seed = self.run.dictionary.seeds[0]
-        recipe = ["people", self._recipe(acts, seed), outcomes.depends_on(self.run.cohort), self.run.seed]
-
-        def make() -> Frames:
-            codes = self.codes(acts, self.fitted(acts, layer, seed), layer, seed)
-            say(f"people, layer {layer}")
-            with self._timed("people"):
-                return outcomes.analyse(self.run, self.source, codes, acts, layer)
-
-        folder = self._folder(layer, seed, False).parent / outcomes.FOLDER
-        return Together(outcomes.FOLDER, folder, [*recipe, __version__, *tables.code()], make)
-
-    def _baselines(self, acts: Field, layer: Layer) -> Iterator[Representation]:
-        spec, root = self.run.dictionary, self.out / "dictionaries"
-        plain = {"neurons": baselines.neurons, "pca": baselines.pca}
-        for name, make in plain.items():
-            if name in self.run.baselines:
-                codes = functools.partial(lambda make: make(acts).encode(acts), make)
-                yield Representation(name, layer, 0, acts, root / name / f"layer={layer}", [name, acts.about], codes)
-        if "random-directions" in self.run.baselines:
-            folder = root / "random-directions" / f"layer={layer}"
-
-            def random() -> Field:
-                made = baselines.random_directions(acts, spec.width, spec.k, spec.seeds[0])
-                with self._timed("codes random-directions"):
-                    return made.encode(acts, out=folder / "codes")
-
-            recipe = ["random-directions", acts.about, spec.width, spec.k, spec.seeds[0]]
-            yield Representation(
-                "random-directions", layer, spec.seeds[0], acts, folder, recipe, random, folder / "codes"
-            )
 
 
 def _selected(detection: pd.DataFrame) -> float:
