@@ -97,11 +97,11 @@ def run_example(code: str, folder: Path) -> subprocess.CompletedProcess[str]:
     return subprocess.run(command, cwd=folder, capture_output=True, text=True, timeout=580)
 
 
-def test_the_run_file_parses(tmp_path: Path) -> None:
-    found = blocks("yaml")
-    assert found, "README.md has no yaml block"
-    run = config.parse(yaml.safe_load(found[0]), tmp_path)
-    assert run.source.fasta.name == "ecoli.fna.gz" and run.labels and run.layers
+def test_the_run_files_parse(tmp_path: Path) -> None:
+    runs = {run.source.kind: run for run in (config.parse(yaml.safe_load(one), tmp_path) for one in blocks("yaml"))}
+    dna, people = runs["dna"], runs["haplotypes"]
+    assert dna.source.fasta.name == "ecoli.fna.gz" and dna.labels and dna.layers
+    assert people.cohort is not None and people.cohort.outcome == "case" and people.cohort.pcs.n == 10
 
 
 def test_the_commands_exist() -> None:
