@@ -1,11 +1,11 @@
-# `make demo`, `make demo-scan`, `make test` and `make check` each set up all they need on a fresh clone.
+# `make demo`, `make demo-scan`, `make docs`, `make test` and `make check` each set up all they need on a fresh clone.
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 WORKERS ?= 2
 
-.PHONY: demo demo-scan test check clean
+.PHONY: demo demo-scan docs test check clean
 
 $(READY): pyproject.toml constraints.txt
 	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
@@ -19,6 +19,10 @@ demo: $(READY)
 demo-scan: $(READY)
 	$(BIN)/bioterp demo scan --out demo-scan
 
+# The pages of docs/ as a site in build/site; a warning is an error.
+docs: $(READY)
+	NO_MKDOCS_2_WARNING=1 $(BIN)/python -m mkdocs build --strict --quiet
+
 test: $(READY)
 	$(BIN)/python -m pytest -n $(WORKERS) --dist worksteal tests
 
@@ -27,6 +31,7 @@ check: $(READY)
 	$(BIN)/ruff check .
 	$(BIN)/mypy
 	$(BIN)/lint-imports
+	NO_MKDOCS_2_WARNING=1 $(BIN)/python -m mkdocs build --strict --quiet
 	$(BIN)/python -m pytest -q -n $(WORKERS) --dist worksteal -m "not slow" tests
 
 clean:

@@ -32,9 +32,12 @@ RECORDS = (
     ("run.yaml", records.Run),
     ("source (kind: dna)", records.DNASource),
     ("source (kind: scans)", records.ScanSource),
+    ("source (kind: haplotypes)", records.HaplotypeSource),
     ("model", records.Model),
     ("dictionary", records.Dictionary),
     ("labels.<name>", records.Label),
+    ("cohort", records.Cohort),
+    ("cohort.pcs", records.PCs),
 )
 
 

@@ -15,6 +15,7 @@ import pytest
 import yaml
 
 from bioterp import cli, config, tables
+from tests import pages
 from tests.conftest import SHARED
 from tests.planted import genome, write_gff
 
@@ -24,7 +25,7 @@ PART = 41_000
 
 def blocks(language: str) -> list[str]:
     """The fenced blocks of a language, in order."""
-    return re.findall(rf"^```{language}\n(.*?)^```", (ROOT / "README.md").read_text(encoding="utf-8"), re.M | re.S)
+    return [block.code for block in pages.blocks("README.md") if block.language == language]
 
 
 def stand_ins(folder: Path) -> None:
