@@ -110,14 +110,33 @@ def _threads(cores: int | None) -> None:
         torch.set_num_threads(cores)
 
 
+def _check_arguments(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("config", help="a run.yaml")
+    parser.add_argument("--strict", action="store_true", help="exit status 1 when there are warnings, for CI")
+    parser.add_argument("--json", action="store_true", help="findings as one JSON object on standard output")
+
+
 def _check(arguments: argparse.Namespace) -> int:
+    """Exit status 2: a problem; 1: a warning, with --strict; 0 otherwise."""
+    import json
+
     from bioterp import check, config
 
-    problems = 0
-    for level, line in check.findings(config.load(arguments.config)):
-        problems += level == "problem"
-        print(f"{level:<8} {line}")
-    return 2 if problems else 0
+    try:
+        found = check.findings(config.load(arguments.config))
+        listed: list[check.Finding] = []
+        for one in found:
+            listed.append(one)
+            if not arguments.json:
+                print(f"{one.level:<8} {one.line}")
+    except InputError as error:  # of the run file: a machine reads that as a finding too
+        if not arguments.json:
+            raise
+        listed = [check.problem(error, "run.yaml")]
+    status = check.status(listed, arguments.strict)
+    if arguments.json:
+        print(json.dumps({"findings": [{**vars(one), "line": one.line} for one in listed], "status": status}, indent=1))
+    return status
 
 
 DEMOS = ("dna", "scan", "cohort")
@@ -324,7 +343,7 @@ VERBS = (
         _simulate,
     ),
     Verb("run", "a run.yaml from end to end; the same command resumes", _run_arguments, _run),
-    _stage("check", "what can be known about a run.yaml before an hour is spent", _check),
+    Verb("check", "what can be known about a run.yaml before an hour is spent", _check_arguments, _check),
     _stage("activations", "stage: run the model over the source", _alone(_activations)),
     _stage("label", "stage: paint the annotation onto the rows", _alone(_label)),
     _stage("fit", "stage: fit the dictionaries", _alone(_fit)),

@@ -35,7 +35,7 @@ def held(folder: str | Path) -> Iterator[None]:
         except OSError as error:
             if error.errno in (errno.EWOULDBLOCK, errno.EACCES):
                 raise StoreError(
-                    f"{folder} is in use by {_owner(handle)}; wait for it, or give this run another folder"
+                    f"{folder} is in use by {owner(handle)}; wait for it, or give this run another folder"
                 ) from None
             if error.errno not in (errno.ENOLCK, errno.ENOSYS, errno.EOPNOTSUPP):
                 raise
@@ -54,7 +54,8 @@ def held(folder: str | Path) -> Iterator[None]:
         os.close(handle)
 
 
-def _owner(handle: int) -> str:
+def owner(handle: int) -> str:
+    """Who wrote the lock file that is open as `handle`."""
     try:
         told = json.loads(os.pread(handle, 4096, 0))
         return f"process {int(told['pid'])} on {told['host']} since {told['since']}"

@@ -5,49 +5,60 @@ from __future__ import annotations
 import dataclasses
 import inspect
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
 from bioterp import store
-from bioterp.errors import InputError, StoreError, nearest
+from bioterp.errors import BioterpError, InputError, StoreError, nearest
 from bioterp.records import HaplotypeSource, Label, Run, ScanSource
 from bioterp.rows import Rows
 
 
 def check_paths(run: Run) -> None:
     """Raise unless every annotation is there and `out` is free, or holds an earlier run."""
+    for error in path_problems(run):
+        raise error
+
+
+def path_problems(run: Run) -> Iterator[BioterpError]:
+    """Every file that is absent, labels that no analysis takes, an `out` that cannot be, one after the other."""
     for given in _of_cohort(run):
         if not given.is_file():
-            raise InputError(f"cohort: there is no file {given}")
+            yield InputError(f"cohort: there is no file {given}")
     for path in _read_from(run) if isinstance(run.source, HaplotypeSource) else []:
         if path is not None and not path.is_file():
-            raise InputError(f"source: there is no file {path}")
+            yield InputError(f"source: there is no file {path}")
     if "correlation" in run.analyses and not any(spec.numbers for spec in run.labels.values()):
-        raise InputError(
+        yield InputError(
             "analyses: correlation needs labels that are numbers, e.g. labels: {coverage: coverage.bw}; "
             "leave it out, or give some"
         )
     for name, spec in run.labels.items():
         if spec.numbers and "correlation" not in run.analyses:
             density, what = bool(spec.options.get("density")), spec.path.name if spec.path is not None else ""
-            raise InputError(
+            yield InputError(
                 f"labels.{name}: {'density gives' if density else what + ' holds'} numbers, which only correlation "
                 f"takes; add it to analyses{', or give a threshold' if density else ', or leave these numbers out'}"
             )
         if spec.path is not None and not spec.path.is_file():
             what = "is a folder" if spec.path.is_dir() else "does not exist"
-            raise InputError(f"labels.{name}: the annotation file {spec.path} {what}")
+            yield InputError(f"labels.{name}: the annotation file {spec.path} {what}")
+    yield from _place_problems(run)
+
+
+def _place_problems(run: Run) -> Iterator[BioterpError]:
     place = next(folder for folder in (run.out, *run.out.resolve().parents) if folder.exists())
     if not place.is_dir():
-        raise InputError(f"out: {place} is a file; give a folder")
+        yield InputError(f"out: {place} is a file; give a folder")
+        return
     if not os.access(place, os.W_OK):
-        raise InputError(f"out: {place} cannot be written; give another folder")
+        yield InputError(f"out: {place} cannot be written; give another folder")
     inputs = [*_read_from(run), *(spec.path for spec in run.labels.values())]
     own = {path.name for path in inputs if path is not None and path.parent.resolve() == run.out.resolve()}
     held = {path.name for path in run.out.iterdir() if path.name[0] != "."} - own if run.out.is_dir() else set()
     if held and not held & {"activations", "labels", "dictionaries", "rows", "run.json", "run.yaml"}:
-        raise StoreError(
+        yield StoreError(
             f"out: {run.out} holds files that are no run of bioterp (such as {min(held)!r}); give a new folder"
         )
 

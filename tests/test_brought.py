@@ -43,7 +43,7 @@ def test_another_tools_file_gives_the_tables_of_the_run_it_is_of(
     layer = int(sae.about["layer"])
     checkpoints.save(sae, tmp_path / "theirs", form)
     file = bring(tmp_path, tiny_model_folder, layer, "theirs")
-    assert [line for level, line in findings(config.load(file)) if level == "problem"] == []
+    assert [one.line for one in findings(config.load(file)) if one.level == "problem"] == []
     Study(config.load(file)).analyse_all()
     mine, theirs = tables_of(fitted / "results"), tables_of(tmp_path / "results")
     for name in ("detection", "dictionaries"):
@@ -87,7 +87,7 @@ def test_what_cannot_be_brought_is_refused_before_work(fitted: Path, tiny_model_
     narrow = {name: getattr(sae, name)[..., :-3] for name in ("encoder", "decoder", "b_dec", "mean")}
     dataclasses.replace(sae, **narrow).save(tmp_path / "narrow")
     file = bring(tmp_path, tiny_model_folder, layer, "narrow")
-    told = [line for level, line in findings(config.load(file)) if level == "problem"]
+    told = [one.line for one in findings(config.load(file)) if one.level == "problem"]
     assert any(f"reads {sae.inputs - 3} channels; layer {layer} has {sae.inputs}" in line for line in told)
     with pytest.raises(AlignmentError, match="channels; layer"):
         Study(config.load(file)).analyse_all()

@@ -118,7 +118,7 @@ def test_run_and_check_refuse_a_genome_with_a_copied_contig(tmp_path, tiny_model
     contig = text[text.index(">two") :].replace(">two", ">copy")
     (tmp_path / "genome.fa").write_text(text + contig)
     run = config.load(file)
-    problems = [line for kind, line in findings(run) if kind == "problem"]
+    problems = [one.line for one in findings(run) if one.level == "problem"]
     assert any("contigs two and copy are the same sequence" in line for line in problems)
     with pytest.raises(InputError, match="two and copy"):
         Study(run).check_splits()

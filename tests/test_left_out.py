@@ -37,6 +37,6 @@ def test_check_says_when_scans_of_one_person_fall_into_several_splits(tmp_path: 
     said = {}
     for name, subjects in (("apart", sheet["scan"]), ("one", "somebody")):
         write_sheet(tmp_path, sheet.assign(subject=subjects))
-        said[name] = [text for kind, text in findings(config.load(file)) if kind == "problem"]
+        said[name] = [one.line for one in findings(config.load(file)) if one.level == "problem"]
     assert not any("several" in text for text in said["apart"])
     assert any("scans of one subject (such as somebody) fall into several" in text for text in said["one"])

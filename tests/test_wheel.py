@@ -131,7 +131,7 @@ model = opening.open_model(run)
 source = opening.open_source(run, lambda: model)
 model.check_length(run.source.window + sum(run.source.halo))
 print([model.resolve(layer) for layer in run.layers], len(source), run.source.fasta.name)
-print([line for level, line in check.findings(run) if level == "problem"])
+print([one.line for one in check.findings(run) if one.level == "problem"])
 """
     told = apart(installed, tmp_path, code.strip())
     assert told.returncode == 0, told.stderr

@@ -79,7 +79,7 @@ def load_model(
 
     Raises InputError for a name, weights, or an option that cannot be used. torch's random state is kept.
     """
-    loader, source = _loader(name)
+    loader, source = loader_of(name)
     modality = options.pop("modality", None)
     if loader == "factory" and name in KNOWN:
         modality = modality or KNOWN[name].modality
@@ -121,13 +121,13 @@ def load_model(
     try:
         return huggingface.load(name, source, **trust, **common, **options)
     except InputError as error:
-        meant = _meant(name)
+        meant = meant_by(name)
         if meant is None or Path(name).is_dir():
             raise
         raise InputError(f"{error}; did you mean {meant!r}?") from error
 
 
-def _meant(name: str) -> str | None:
+def meant_by(name: str) -> str | None:
     """The known model whose name is all but this one; None for a known name and for one like none."""
     if name in KNOWN or name in SHIPPED:
         return None
@@ -135,7 +135,7 @@ def _meant(name: str) -> str | None:
     return close[0] if close else None
 
 
-def _loader(name: str) -> tuple[str, str]:
+def loader_of(name: str) -> tuple[str, str]:
     """(loader, what it loads) of a name; InputError with the names like it when there is none."""
     if name in SHIPPED:
         folder = REFERENCE / SHIPPED[name]

@@ -28,7 +28,7 @@ def test_importing_the_table_loads_neither_torch_nor_transformers():
 
 
 def test_the_table_is_whole_and_its_names_are_taken():
-    from bioterp.models import _loader
+    from bioterp.models import loader_of
 
     rows = known_models()
     assert list(rows) == [row.name for row in rows.values()]
@@ -36,7 +36,7 @@ def test_the_table_is_whole_and_its_names_are_taken():
         assert all((row.modality, row.context, row.tokeniser, row.licence, row.weights, row.run_here))
         assert row.layers is None or row.layers > 0
         if row.name != "bioterp/dna-small":
-            assert _loader(row.name)[0] == row.loader
+            assert loader_of(row.name)[0] == row.loader
     words = " ".join(rows)
     for family in ("nucleotide-transformer", "DNA_bert", "GROVER", "DNABERT-2", "hyenadna", "caduceus", "GENERator"):
         assert family in words
