@@ -236,7 +236,7 @@ def test_every_defect_of_a_sheet_is_listed(tmp_path: Path) -> None:
     sheet = pd.DataFrame({"sample": ids, "case": rng.integers(0, 2, n), "same": 1.5, "age": rng.normal(50, 9, n)})
     sheet["months"], sheet["site"] = 12 * sheet["age"] - 3, rng.integers(1, 5, n)
     sheet["batch"] = sheet["case"] + 3.0
-    sheet["group"] = np.where(np.arange(n) < 40, "a", "b")
+    sheet["group"], sheet["height"] = np.where(np.arange(n) < 40, "a", "b"), rng.normal(170, 8, n)
     sheet.loc[[3, 4, 5], "age"] = np.nan
     sheet.loc[[3, 4, 5], "months"] = np.nan
     clean = people(tmp_path, sheet, ids, covariates=["age"])
@@ -264,7 +264,7 @@ def test_every_defect_of_a_sheet_is_listed(tmp_path: Path) -> None:
     assert has(warned, "cohort.groups: groups with fewer than 10 people per class of case: b")
     constant = people(tmp_path, sheet, ids, covariates=["same"])
     assert has(told(constant, "warning"), "cohort.covariates: same is the same for everybody")
-    small = people(tmp_path, sheet.iloc[:5], ids[:5], covariates=["site", "batch", "group"], categorical=["site"])
+    small = people(tmp_path, sheet.iloc[:5], ids[:5], covariates=["site", "batch", "height"], categorical=["site"])
     assert has(told(small, "problem"), "5 people have all covariates")
     assert has(told(small, "warning"), "people in its smaller class, and verdicts want 10")
     twice = people(tmp_path, pd.concat([sheet, sheet.iloc[:1]]), ids)
