@@ -10,7 +10,7 @@ An engine has
     decoder()       (m, d) array
     level(t)        deploy with threshold t (not TopK)
 
-and class attributes name, kinds, and default_lr(width). Where a default is a number of steps that a run of 10^6 tokens
+and class attributes name, kinds, and default_lr(size). Where a default is a number of steps that a run of 10^6 tokens
 does not have, the class says what stands for it. `sparse` turns any form of codes into CSR parts.
 """
 
@@ -20,7 +20,7 @@ from typing import Any, ClassVar
 
 import numpy as np
 import torch
-from shared import KINDS
+from shared import KINDS, Size
 
 NESTED = (1 / 16, 1 / 8, 1 / 4, 1 / 2, 1)  # Matryoshka: widths of the prefixes, as fractions
 
@@ -50,7 +50,7 @@ class Peer:
     kinds: ClassVar[tuple[str, ...]] = KINDS
 
     @staticmethod
-    def default_lr(width: int) -> float:
+    def default_lr(size: Size) -> float:
         raise NotImplementedError
 
     def level(self, threshold: float) -> None:

@@ -46,7 +46,7 @@ def child(folder: Path, name: str, engine: str, kind: str, batch: int) -> None:
     for size, x, b in ((TINY, tiny, 256), (SIZES[name], rows, batch)):
         base = held("VmRSS")
         Path("/proc/self/clear_refs").write_text("5")
-        lr = ENGINES[engine].default_lr(size.width)
+        lr = ENGINES[engine].default_lr(size)
         one = ENGINES[engine](size, kind, steps=100, batch=b, lr=lr, seed=0, rows=x)
         for at in range(2):
             one.step(torch.from_numpy(x[at * b : (at + 1) * b]))

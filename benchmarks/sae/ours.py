@@ -22,10 +22,10 @@ class Bioterp(Peer):
     selection = "float32"
 
     @staticmethod
-    def default_lr(width: int) -> float:
+    def default_lr(size: Size) -> float:
         from bioterp.train.recipe import Sizes, recipe
 
-        return recipe(Sizes(1, 1, width, 1), TOKENS, 1_024).lr
+        return recipe(Sizes(size.d, size.d, size.width, size.k), TOKENS, 1_024).lr
 
     @staticmethod
     def default_batch(tokens: int, rows: int, share: float) -> int:

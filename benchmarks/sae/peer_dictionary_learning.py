@@ -21,8 +21,8 @@ class DictionaryLearning(Peer):
     name = "dictionary_learning"
 
     @staticmethod
-    def default_lr(width: int) -> float:
-        return 2e-4 / math.sqrt(width / 2**14)
+    def default_lr(size: Size) -> float:
+        return 2e-4 / math.sqrt(size.width / 2**14)
 
     def __init__(self, size: Size, kind: str, *, steps: int, batch: int, lr: float, seed: int, rows: np.ndarray):
         from dictionary_learning.trainers.batch_top_k import BatchTopKTrainer

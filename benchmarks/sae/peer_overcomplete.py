@@ -24,7 +24,7 @@ class Overcomplete(Peer):
     revive = 1e-3
 
     @staticmethod
-    def default_lr(width: int) -> float:
+    def default_lr(size: Size) -> float:
         return 5e-4
 
     def __init__(self, size: Size, kind: str, *, steps: int, batch: int, lr: float, seed: int, rows: np.ndarray):

@@ -24,7 +24,7 @@ class SaeLens(Peer):
     normalise = "none"
 
     @staticmethod
-    def default_lr(width: int) -> float:
+    def default_lr(size: Size) -> float:
         return 3e-4
 
     def __init__(self, size: Size, kind: str, *, steps: int, batch: int, lr: float, seed: int, rows: np.ndarray):

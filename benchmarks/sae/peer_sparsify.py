@@ -24,8 +24,8 @@ class Sparsify(Peer):
     kinds = ("topk",)
 
     @staticmethod
-    def default_lr(width: int) -> float:
-        return 5e-3 / math.sqrt(width / 2**14)
+    def default_lr(size: Size) -> float:
+        return 5e-3 / math.sqrt(size.width / 2**14)
 
     def __init__(self, size: Size, kind: str, *, steps: int, batch: int, lr: float, seed: int, rows: np.ndarray):
         from schedulefree import ScheduleFreeWrapper

@@ -73,7 +73,7 @@ class Study:
         self.results = Results(folder / "quality.jsonl")
 
     def run(self, engine: str, kind: str, batch: int, factor: float, seed: int) -> dict[str, Any]:
-        lr = float(f"{ENGINES[engine].default_lr(EVERY[self.name].width) * factor:.4g}")
+        lr = float(f"{ENGINES[engine].default_lr(EVERY[self.name]) * factor:.4g}")
         cell = {"size": self.name, "engine": engine, "kind": kind, "batch": batch, "lr": lr, "seed": seed}
         asked = {**cell, "asked": self.tokens}
         there = self.results.find(**asked)

@@ -72,9 +72,7 @@ def case(folder: Path, name: str, kind: str, batch: int, engines: list[str], rou
     """One line per engine and one per product."""
     size, acts = SIZES[name], load(folder / "data", name)
     running = {
-        e: ENGINES[e](
-            size, kind, steps=STEPS, batch=batch, lr=ENGINES[e].default_lr(size.width), seed=0, rows=acts.train
-        )
+        e: ENGINES[e](size, kind, steps=STEPS, batch=batch, lr=ENGINES[e].default_lr(size), seed=0, rows=acts.train)
         for e in engines
         if kind in ENGINES[e].kinds
     }
