@@ -72,6 +72,7 @@ _NAMES = {
     "verdicts": "bioterp.analyses.verdicts",
     "probing": "bioterp.analyses.probing",
     "probe_comparison": "bioterp.analyses.probe_comparison",
+    "plug": "bioterp.plugins",
     "export": "bioterp.export",
     "report": "bioterp.report",
 }

@@ -44,6 +44,10 @@ def main(argv: list[str] | None = None) -> int:
     try:
         arguments = _parser().parse_args(words)
         progress.show(not arguments.quiet)
+        if arguments.plugin or os.environ.get("BIOTERP_PLUGINS"):
+            from bioterp import plugins
+
+            plugins.plug_all(arguments.plugin)
         verb: Verb = arguments.verb
         status = verb.run(arguments)
         sys.stdout.flush()  # here, where a reader that has gone away is no error
@@ -76,6 +80,9 @@ def _parser() -> argparse.ArgumentParser:
     for verb in VERBS:
         one = verbs.add_parser(verb.name, help=verb.help, description=verb.help, allow_abbrev=False)
         verb.arguments(one)
+        one.add_argument(
+            "--plugin", action="append", default=[], metavar="FILE", help="Python that adds a word of yours"
+        )
         one.add_argument("--quiet", action="store_true", help="no progress on standard error")
         one.add_argument("--debug", action="store_true", help="show the traceback of an error")
         one.set_defaults(verb=verb)

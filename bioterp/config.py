@@ -7,9 +7,7 @@ rest of the program never meets a string where it wants a number. Paths are rela
 from __future__ import annotations
 
 import dataclasses
-import functools
 import inspect
-import operator
 import re
 import types
 import typing
@@ -21,7 +19,7 @@ import yaml
 from bioterp.errors import InputError, nearest
 from bioterp.records import ANALYSES, BASELINES, CHOICES, OF_KIND, SOURCES, Dictionary, Label, Model, Run
 
-_SOURCE: Any = functools.reduce(operator.or_, SOURCES.values())  # of any kind: which one is told by `kind`
+_SOURCE: Any = typing.get_type_hints(Run)["source"]  # of any kind: which one is told by `kind`
 
 
 class _Loader(yaml.SafeLoader):

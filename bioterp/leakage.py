@@ -81,6 +81,12 @@ def told(source: Any, refused: float = REFUSED) -> Iterator[tuple[str, str]]:
             yield "problem", f"splits: {one} and {other} are one scan in two splits; take one of them from the sheet"
         return
     source = getattr(source, "dna", source)  # of people's sequences the reference they are laid on
+    if not hasattr(source, "sequences"):
+        yield (
+            "warning",
+            "splits: this source is not looked through for sequence in two splits; its blocks are its own affair",
+        )
+        return
     for one, other in same_contigs(source) if refused <= 1 else ():
         yield (
             "problem",

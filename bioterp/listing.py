@@ -88,6 +88,9 @@ def _scan_more(row: Known) -> list[str]:
 
 
 def _annotations() -> str:
+    from bioterp.annotations import PLUGGED
+
+    plugged = [{"format": ending, "gives": reader.about.gives} for ending, reader in PLUGGED.items()]
     return _columns(
         [
             {"format": "GFF3", "gives": "a term per feature type, and derived terms"},
@@ -100,14 +103,15 @@ def _annotations() -> str:
             {"format": "NIfTI, MGZ", "gives": "a term per value of a mask, or one where a map passes `threshold`"},
             {"format": "DICOM SEG", "gives": "a term per segment; overlapping ones too"},
             {"format": "column: of a sheet", "gives": "the masks of each scan, whatever lattice they lie on"},
+            *plugged,
         ]
     )
 
 
 def _analyses() -> str:
-    from bioterp.analyses import NAMES, about
+    from bioterp.analyses import NAMES, PLUGGED, about
 
-    return _columns([{"name": name, "question": about(name).question} for name in NAMES])
+    return _columns([{"name": name, "question": about(name).question} for name in (*NAMES, *PLUGGED)])
 
 
 def _formats() -> str:

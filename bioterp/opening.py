@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
-from bioterp import store
+from bioterp import adapters, store
 from bioterp.errors import BioterpError, InputError, StoreError, nearest
 from bioterp.records import HaplotypeSource, Label, Run, ScanSource
 from bioterp.rows import Rows
@@ -26,7 +26,8 @@ def path_problems(run: Run) -> Iterator[BioterpError]:
     for given in _of_cohort(run):
         if not given.is_file():
             yield InputError(f"cohort: there is no file {given}")
-    for path in _read_from(run) if isinstance(run.source, HaplotypeSource) else []:
+    apart = isinstance(run.source, HaplotypeSource) or run.source.kind in adapters.PLUGGED
+    for path in _read_from(run) if apart else []:
         if path is not None and not path.is_file():
             yield InputError(f"source: there is no file {path}")
     if "correlation" in run.analyses and not any(spec.numbers for spec in run.labels.values()):
@@ -82,6 +83,8 @@ def _read_from(run: Run) -> list[Path | None]:
     if isinstance(run.source, HaplotypeSource):
         vcf = run.source.vcf if isinstance(run.source.vcf, list) else [run.source.vcf]
         return [*vcf, run.source.reference, run.source.regions, run.source.samples, *people]
+    if run.source.kind in adapters.PLUGGED:
+        return [value for value in vars(run.source).values() if isinstance(value, Path)]
     return [run.source.fasta, run.source.regions, *people]
 
 
@@ -90,6 +93,8 @@ def open_source(run: Run, model: Callable[[], Any]) -> Any:
     given = {one.name: getattr(run.source, one.name) for one in dataclasses.fields(run.source)}
     given.pop("kind")
     given.pop("duplicates", None)
+    if run.source.kind in adapters.PLUGGED:
+        return adapters.PLUGGED[run.source.kind](seed=run.seed, **given)
     if isinstance(run.source, ScanSource):
         from bioterp.adapters.volume import Scans
 

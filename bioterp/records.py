@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 BASELINES = ("neurons", "pca", "random-directions", "random-weights")  # of every modality
-ANALYSES = {
+ANALYSES: dict[str, tuple[str, ...]] = {
     "dna": ("detection", "enrichment", "adjusted", "fidelity"),
     "haplotypes": ("fidelity",),
     "scans": ("detection", "enrichment", "adjusted", "candidates", "fidelity"),
@@ -81,7 +81,7 @@ class HaplotypeSource:
     mismatches: float = 0.01
 
 
-SOURCES = {"dna": DNASource, "scans": ScanSource, "haplotypes": HaplotypeSource}
+SOURCES: dict[str, type] = {"dna": DNASource, "scans": ScanSource, "haplotypes": HaplotypeSource}
 
 
 @dataclass(frozen=True)
@@ -195,7 +195,7 @@ class Run:
     disk: int | str | None = None
 
 
-CHOICES = {
+CHOICES: dict[str, tuple[str, ...]] = {
     "source.kind": tuple(SOURCES),
     "source.strands": ("both", "+", "-", "regions"),
     "source.oblique": ("straighten", "keep"),

@@ -21,6 +21,7 @@ import pandas as pd
 from bioterp import __version__, leakage, store
 from bioterp.activate import about_layer, activations, cells
 from bioterp.annotations import join, label
+from bioterp.annotations.reading import code_of
 from bioterp.brought import Brought
 from bioterp.dictionary import Dictionary
 from bioterp.errors import AlignmentError, InputError
@@ -136,7 +137,7 @@ class Stages:
                     continue
                 folder = self.out / "labels" / f"rows={rows.rows.id[:12]}" / name
                 sources = [content(one) for one in (spec.path, spec.call, spec.within, spec.sequence)]
-                sources += masks(spec, self.source, rows.rows)
+                sources += [*masks(spec, self.source, rows.rows), *code_of(spec.path)]
                 recipe = {"name": name, "from": sources, "options": spec.options, "rows": rows.rows.id}
                 recipe |= {"source": self.source.recipe, "code": __version__}  # bases are called, and codons checked
                 parts.append(self._stored_field(folder, recipe, functools.partial(self._label, rows, spec, name)))

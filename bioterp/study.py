@@ -13,7 +13,8 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from bioterp import __version__, locks, outcomes, store, tables, verify
+from bioterp import __version__, locks, outcomes, plugins, store, tables, verify
+from bioterp.analyses import PLUGGED, plugged
 from bioterp.analyses.adjusted import adjusted
 from bioterp.analyses.candidates import candidates
 from bioterp.analyses.comparison import comparison
@@ -81,7 +82,11 @@ class Study(Subjects):
             "rows": truth.rows.id,
             "analyses": [name for name in self.run.analyses if name != APART],
             "adjust": self.run.adjust,
-            "code": [__version__, *tables.code()],
+            "code": [
+                __version__,
+                *tables.code(),
+                *(PLUGGED[name].code for name in self.run.analyses if name in PLUGGED),
+            ],
         }
         made = self._stored_tables(one.folder / "tables", recipe, functools.partial(self._frames, one, truth))
         return made | (self.known(one, truth, made) if one.name == "dictionary" and "detection" in made else {})
@@ -111,6 +116,9 @@ class Study(Subjects):
                 made["correlation"] = correlation(codes, signals)
             if "candidates" in self.run.analyses and one.name == "dictionary":
                 made["candidates"] = candidates(codes)
+            for name in self.run.analyses:
+                if name in PLUGGED:
+                    made[name] = plugged(name, codes, truth, made.get("detection"))
             if "probing" in self.run.analyses:
                 made |= probed(one, codes, truth, first=one.seed == self.run.dictionary.seeds[0])
             return made
@@ -169,7 +177,7 @@ class Study(Subjects):
                 store.discard(dropped.stored)
         joined = {
             name: pd.concat([p[name] for p in parts if name in p], ignore_index=True)
-            for name in TABLES
+            for name in (*TABLES, *PLUGGED)
             if any(name in p for p in parts)
         }
         if "detection" in joined:
@@ -229,6 +237,7 @@ class Study(Subjects):
         about["config"]["model"]["name"] = (
             _shown(Path(self.run.model.name)) if Path(self.run.model.name).is_dir() else self.run.model.name
         )
+        about |= {"plugins": plugins.told()} if plugins.told() else {}
         about |= {"quality": found.qualities, "rows": len(found.truth), "stages": self.seconds, **store.provenance()}
         blocks = found.truth.rows.items.groupby("split")["block"].nunique().to_dict()
         about |= {self.source.modality_word: self.source.described(), "splits": blocks}

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 from bioterp.declared import DETECTION as DETECTION
 from bioterp.declared import FEATURE as FEATURE
 from bioterp.declared import HEADLINE as HEADLINE
+from bioterp.declared import LAYER as LAYER
 from bioterp.declared import NOTE as NOTE
 from bioterp.declared import SUBJECT as SUBJECT
 from bioterp.declared import TABLES as TABLES
@@ -28,11 +29,14 @@ if TYPE_CHECKING:
 
 SCHEMA_VERSION = "1"
 NO_FEATURE = -1
+PLUGGED: dict[str, tuple[Column, ...]] = {}  # tables of plugged-in analyses, by `bioterp.plugins`
 _NUMPY = {"float64": "float64", "int32": "int32", "bool": "bool", "string": "object"}
 
 
 def columns(name: str) -> tuple[Column, ...]:
     """The declared columns of a table, in order."""
+    if name in PLUGGED:
+        return PLUGGED[name]
     if name not in TABLES:
         raise InputError(f"there is no table {name!r}; {nearest(name, TABLES)}")
     return TABLES[name]

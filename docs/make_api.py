@@ -46,6 +46,7 @@ THEMES: dict[str, tuple[str, tuple[str, ...]]] = {
         "Outcomes, confounders, verdicts, and a marker to keep.",
         ("pool", "association", "associate", "confounding", "verdicts", "audit", "marker", "Marker"),
     ),
+    "More than there is": ("A file of yours as one more adapter, annotation or analysis.", ("plug",)),
     "Out of bioterp": ("Tracks, maps, tables, a page.", ("export", "report")),
     "The four types and where they lie": (
         "A `Field` is values on `Rows`; every row has its cell on a `Grid`.",

@@ -15,7 +15,7 @@ import bioterp
 from tests import pages
 from tests.conftest import ROOT
 
-APART = ("README.md",)  # tests/test_readme.py runs its examples on stand-ins for the files they name
+APART = ("README.md", "docs/extending.md")  # run by test_readme.py on stand-ins, and by test_plugins.py
 
 
 @pytest.mark.parametrize("page", pages.PAGES)

@@ -10,9 +10,16 @@ from __future__ import annotations
 import importlib
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
+from bioterp import tables
+from bioterp.declared import Column
 from bioterp.errors import InputError, nearest
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+    from bioterp.field import Field
 
 NAMES = (
     "detection", "enrichment", "features", "readout", "layers", "comparison", "candidates", "fidelity", "stability",
@@ -34,21 +41,49 @@ class Analysis:
     needs: tuple[str, ...]
     limits: str
     reference: str
+    columns: tuple[Column, ...] = ()  # of a plug-in's table; ours are declared in one place
+
+
+@dataclass(frozen=True)
+class Plugged:
+    """An analysis that was plugged in: its record, its function (codes, truth, found) → table, the hash of its text."""
+
+    about: Analysis
+    function: Callable[..., Any]
+    code: str
+
+
+PLUGGED: dict[str, Plugged] = {}  # word → analysis, by `bioterp.plugins`
+
+
+def plugged(name: str, codes: Field, truth: Field, found: pd.DataFrame | None) -> pd.DataFrame:
+    """The table of a plugged-in analysis, led by what was tested. found: detection's table, if there is one."""
+    frame = PLUGGED[name].function(codes, truth, found)
+    if not hasattr(frame, "columns"):
+        raise InputError(
+            f"the analysis {name} gave {type(frame).__name__}; wanted a DataFrame of the columns it declares"
+        )
+    lead = tables.subject(codes.about)
+    return tables.conform(name, frame.assign(**{key: value for key, value in lead.items() if key not in frame.columns}))
 
 
 def about(name: str) -> Analysis:
     """The record of an analysis, by its file name."""
+    if name in PLUGGED:
+        return PLUGGED[name].about
     record: Analysis = _module(name).ABOUT
     return record
 
 
 def load(name: str) -> Callable[..., Any]:
     """The function of an analysis, by its file name."""
+    if name in PLUGGED:
+        return PLUGGED[name].function
     function: Callable[..., Any] = getattr(_module(name), name)
     return function
 
 
 def _module(name: str) -> Any:
     if name not in NAMES:
-        raise InputError(f"there is no analysis {name!r}; {nearest(name, NAMES)}")
+        raise InputError(f"there is no analysis {name!r}; {nearest(name, [*NAMES, *PLUGGED])}")
     return importlib.import_module(f"{__name__}.{name}")

@@ -14,7 +14,8 @@ derived terms, `paint.py` says when a cell is positive, `coding.py` what `CDS` m
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypeAlias
 
@@ -26,6 +27,28 @@ from bioterp.rows import Rows
 __all__ = ["agreement", "call_genes", "join", "label", "spans"]
 
 Source: TypeAlias = str | Path | pd.DataFrame | Mapping[str, Any]
+
+
+@dataclass(frozen=True)
+class Annotation:
+    """What a plug-in that reads an annotation says of itself: its name, the terms it gives, the ends of its files."""
+
+    name: str
+    gives: str
+    endings: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class Plugged:
+    """A reader that was plugged in: its word, record, function (path → table) and the hash of its text."""
+
+    name: str
+    about: Annotation
+    read: Callable[[Path], pd.DataFrame]
+    code: str
+
+
+PLUGGED: dict[str, Plugged] = {}  # ending → reader, by `bioterp.plugins`
 
 
 def label(

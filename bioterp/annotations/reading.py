@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import pandas as pd
 
+from bioterp.annotations import PLUGGED, Plugged
 from bioterp.annotations import contigs as names
 from bioterp.annotations.bed import read_bed
 from bioterp.annotations.coding import by_parent
@@ -16,6 +18,31 @@ from bioterp.annotations.intervals import format_of, read_gff
 from bioterp.errors import InputError, nearest
 
 REGION = ["contig", "start", "end", "strand", "type", "id", "name"]
+
+
+def plugged(source: Any) -> Plugged | None:
+    """The plugged-in reader of a file, by the end of its name (.gz and .bgz aside)."""
+    if not isinstance(source, str | Path):
+        return None
+    name = re.sub(r"\.b?gz$", "", Path(source).name.lower())
+    return next((reader for ending, reader in PLUGGED.items() if name.endswith(ending)), None)
+
+
+def code_of(source: Any) -> list[str]:
+    """What labels hang on besides the file itself: the text of a plugged-in reader."""
+    reader = plugged(source)
+    return [] if reader is None else [reader.code]
+
+
+def _read_plugged(reader: Plugged, path: Path) -> Features:
+    if not path.is_file():
+        raise InputError(f"there is no annotation file {path}")
+    table = reader.read(path)
+    if not isinstance(table, pd.DataFrame):
+        raise InputError(
+            f"the plug-in {reader.name} gave {type(table).__name__}; wanted a table with contig, start, end"
+        )
+    return from_table(table)
 
 
 def signals(source: Any) -> dict[str, Path]:
@@ -30,6 +57,8 @@ def signals(source: Any) -> dict[str, Path]:
         if odd:
             raise InputError(f"{odd[0]} is not a bigWig; only these come as one file per strand")
         return paths
+    if plugged(source) is not None:
+        return {}
     path = Path(source)
     return {".": path} if format_of(path) == "bigwig" else {}
 
@@ -38,8 +67,11 @@ def read(
     source: Any, *, keep: Collection[str] | None = None, name: str | None = None, by: str | None = None
 ) -> Features:
     """The features of a path or a table. keep: contigs whose records matter; by: see `label`."""
+    reader = plugged(source)
     if isinstance(source, pd.DataFrame):
         features = from_table(source)
+    elif reader is not None:
+        features = _read_plugged(reader, Path(source))
     else:
         path = Path(source)
         kind = format_of(path)

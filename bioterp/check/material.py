@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 
 from bioterp import leakage
+from bioterp.adapters import PLUGGED
 from bioterp.adapters.dna import parse_halo
 from bioterp.check.finding import OK, PROBLEM, WARNING, Finding, of_text, problem, some
 from bioterp.errors import BioterpError
@@ -36,6 +37,8 @@ def findings(run: Run, model: Any) -> Generator[Finding, None, Any]:
         yield of_text(OK, f"source: {source.told()}", "source")
         for reason, people in source.unmatched.groupby("reason"):
             yield Finding(WARNING, "source", f"{len(people)} people are {reason}, such as {people['sample'].iloc[0]}")
+    elif run.source.kind in PLUGGED:
+        yield Finding(OK, "source", f"{len(source):,} items, blocks: {source.blocks_told}")
     else:
         told = f"{len(source.scans)} scans, {len(source):,} arrays, blocks: {source.blocks_told}"
         yield Finding(OK, "source", told)
@@ -79,6 +82,8 @@ def fits(run: Run, source: Any, model: Any) -> Iterator[Finding]:
     try:
         if isinstance(run.source, DNASource | HaplotypeSource):
             model.check_length(run.source.window + sum(parse_halo(run.source.halo)))
+        elif model.modality == "dna":
+            model.check_length(source.item_cells)
         else:
             for shape in sorted({tuple(tile.array_shape) for _, tile in source.tiles}):
                 model.check_shape(shape)
