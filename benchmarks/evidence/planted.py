@@ -66,7 +66,7 @@ def codes_seed(seed: int, folder: Path) -> dict[str, float]:
     rows = rows_of(source)
     truth = bt.label(rows, here.gff, strand="sense")
     codes, follows = planted_codes(rng, here, rows)
-    return tally(codes, truth, follows) | interplm(codes, follows, here)
+    return tally(codes, truth, follows, source) | interplm(codes, follows, here)
 
 
 def main() -> None:
