@@ -15,7 +15,8 @@ from typing import Any
 
 import numpy as np
 
-from bioterp.errors import StoreError
+from bioterp import limits
+from bioterp.errors import StoreError, one_line, shown
 
 Array = np.ndarray[Any, Any]
 # safetensors' names of element types ↔ numpy's. BF16 is read as the upper half of a float32.
@@ -23,7 +24,7 @@ DTYPES = {
     "F64": "<f8", "F32": "<f4", "F16": "<f2", "BF16": "<u2", "I64": "<i8", "I32": "<i4", "I16": "<i2", "I8": "|i1",
     "U64": "<u8", "U32": "<u4", "U16": "<u2", "U8": "|u1", "BOOL": "|b1",
 }  # fmt: skip
-MAX_HEADER = 100_000_000
+MOST_AXES = 32
 REMEDY = "if bioterp wrote it, delete the folder it is in and run the same command again"
 
 
@@ -127,26 +128,32 @@ def read_safetensors(path: Path) -> dict[str, Array | BFloat16]:
     size = path.stat().st_size
     with open(path, "rb") as handle:
         length = int.from_bytes(handle.read(8), "little")
-        if size < 8 or length > min(MAX_HEADER, size - 8):
+        if size < 8 or length > size - 8:
             raise StoreError(f"{path} is cut off or no safetensors file; {REMEDY}")
+        limits.check("TENSORS", length, f"{path} has a header of {length:,} bytes")
         try:
             header = json.loads(handle.read(length))
-        except (json.JSONDecodeError, UnicodeDecodeError):
+        except (ValueError, RecursionError):
             raise StoreError(f"{path} is no safetensors file: its header is not JSON; {REMEDY}") from None
+    if not isinstance(header, dict):
+        raise StoreError(f"{path} is no safetensors file: its header is no record; {REMEDY}")
     arrays: dict[str, Array | BFloat16] = {}
     for name, entry in header.items():
         if name == "__metadata__":
             continue
         try:
             code, shape, (lo, hi) = DTYPES[entry["dtype"]], tuple(entry["shape"]), entry["data_offsets"]
+            if not all(type(n) is int and 0 <= n < 1 << 62 for n in (*shape, lo, hi)) or len(shape) > MOST_AXES:
+                raise ValueError
         except (KeyError, TypeError, ValueError):
-            raise StoreError(f"{path}: array {name!r} has a type or shape this reader does not know") from None
+            raise StoreError(f"{path}: array {shown(name)} has a type or shape this reader does not know") from None
         dtype = np.dtype(code)
         if not 0 <= lo <= hi <= size - 8 - length or math.prod(shape) * dtype.itemsize != hi - lo:
-            raise StoreError(f"{path} is truncated or damaged at array {name!r}; {REMEDY}")
-        if math.prod(shape) == 0:
-            flat: Array = np.zeros(shape, dtype)
-        else:
-            flat = np.memmap(path, dtype, "r", 8 + length + lo, shape)
+            raise StoreError(f"{path} is truncated or damaged at array {shown(name)}; {REMEDY}")
+        try:
+            empty = math.prod(shape) == 0
+            flat: Array = np.zeros(shape, dtype) if empty else np.memmap(path, dtype, "r", 8 + length + lo, shape)
+        except (OSError, ValueError, OverflowError) as error:  # more arrays than files may be open, say
+            raise StoreError(f"{path}: array {shown(name)} cannot be mapped ({one_line(error)})") from None
         arrays[name] = BFloat16(flat) if entry["dtype"] == "BF16" else flat
     return arrays

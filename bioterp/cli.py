@@ -9,13 +9,15 @@ import argparse
 import os
 import re
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from bioterp import locks, progress
-from bioterp.errors import BioterpError, InputError, nearest
+from bioterp.errors import LONGEST, BioterpError, InputError, nearest, one_line
+from bioterp.limits import TRUST
 
 
 @dataclass(frozen=True)
@@ -49,13 +51,14 @@ def main(argv: list[str] | None = None) -> int:
 
             plugins.plug_all(arguments.plugin)
         verb: Verb = arguments.verb
-        status = verb.run(arguments)
+        with _permission(arguments.trust_remote_code):
+            status = verb.run(arguments)
         sys.stdout.flush()  # here, where a reader that has gone away is no error
         return status
     except BioterpError as error:
         if "--debug" in words:
             raise
-        print(f"bioterp: {error}", file=sys.stderr)
+        print(f"bioterp: {one_line(error, LONGEST)}", file=sys.stderr)
         return 2
     except BrokenPipeError:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # nothing is left to fail at exit
@@ -63,12 +66,30 @@ def main(argv: list[str] | None = None) -> int:
     except OSError as error:  # no permission, no space, a folder where a file was wanted
         if "--debug" in words or error.strerror is None:
             raise
-        where = f"{error.filename}: " if error.filename else ""
+        where = f"{one_line(error.filename)}: " if error.filename else ""
         print(f"bioterp: {where}{error.strerror}; mend that and run the same command again", file=sys.stderr)
+        return 2
+    except MemoryError:
+        if "--debug" in words:
+            raise
+        print("bioterp: memory ran out; give smaller pieces (shards, window), or a machine with more", file=sys.stderr)
         return 2
     except KeyboardInterrupt:
         print("bioterp: stopped; the same command goes on from here", file=sys.stderr)
         return 130
+
+
+@contextmanager
+def _permission(trusted: bool) -> Iterator[None]:
+    """Say to this process and those it starts that code which a run file names may run."""
+    before = os.environ.get(TRUST)
+    if trusted:
+        os.environ[TRUST] = "1"
+    try:
+        yield
+    finally:
+        if trusted and before is None:
+            os.environ.pop(TRUST, None)
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -84,6 +105,9 @@ def _parser() -> argparse.ArgumentParser:
             "--plugin", action="append", default=[], metavar="FILE", help="Python that adds a word of yours"
         )
         one.add_argument("--quiet", action="store_true", help="no progress on standard error")
+        one.add_argument(
+            "--trust-remote-code", action="store_true", help="run code that the run file's model brings; read it first"
+        )
         one.add_argument("--debug", action="store_true", help="show the traceback of an error")
         one.set_defaults(verb=verb)
     return parser
@@ -135,7 +159,7 @@ def _check(arguments: argparse.Namespace) -> int:
         for one in found:
             listed.append(one)
             if not arguments.json:
-                print(f"{one.level:<8} {one.line}")
+                print(f"{one.level:<8} {one_line(one.line, LONGEST)}")
     except InputError as error:  # of the run file: a machine reads that as a finding too
         if not arguments.json:
             raise
@@ -321,7 +345,7 @@ def _verify(arguments: argparse.Namespace) -> int:
     problems = 0
     for level, line in verify.findings(arguments.results):
         problems += level == "problem"
-        print(f"{level:<8} {line}")
+        print(f"{level:<8} {one_line(line, LONGEST)}")
     return 2 if problems else 0
 
 

@@ -16,9 +16,11 @@ from typing import Any
 
 import yaml
 
-from bioterp.errors import InputError, nearest
+from bioterp import doors
+from bioterp.errors import InputError, nearest, shown
 from bioterp.records import ANALYSES, BASELINES, CHOICES, OF_KIND, SOURCES, Dictionary, Label, Model, Run
 
+NO_FOLDER, LONGEST = '/\\:<>"|?*', 128  # as in sheets of scans
 _SOURCE: Any = typing.get_type_hints(Run)["source"]  # of any kind: which one is told by `kind`
 
 
@@ -30,7 +32,7 @@ class _Loader(yaml.SafeLoader):
         for key, _ in node.value:
             name = getattr(key, "value", None)
             if isinstance(name, str) and name in seen:
-                raise InputError(f"the key {name!r} stands twice in the run file (line {key.start_mark.line + 1})")
+                raise InputError(f"the key {shown(name)} stands twice in the run file (line {key.start_mark.line + 1})")
             seen.add(name if isinstance(name, str) else id(key))
         return super().construct_mapping(node, deep)
 
@@ -40,11 +42,7 @@ def load(path: str | Path) -> Run:
     path = Path(path)
     if not path.is_file():
         raise InputError(f"there is no run file {path}; see the README for one to start from")
-    try:
-        tree = yaml.load(path.read_text(encoding="utf-8"), _Loader)
-    except (yaml.YAMLError, UnicodeDecodeError) as error:
-        raise InputError(f"{path} is not YAML: {' '.join(str(error).split())}") from None
-    return parse(tree, path.parent)
+    return parse(doors.yaml_of(path, _Loader), path.parent)
 
 
 def parse(tree: Any, base: Path) -> Run:
@@ -68,8 +66,11 @@ def parse(tree: Any, base: Path) -> Run:
                 f"labels.{name} needs a path (an annotation file), call: genes, or a column (of the scans' sheet)"
             )
         _check_label(name, label)
+        _check_folder(f"labels: the name {shown(name)}", name)
         if isinstance(label.options.get("names"), str):  # a path like any other, with what to pick behind a #
-            label.options["names"] = base / Path(label.options["names"]).expanduser()
+            label.options["names"] = _path(label.options["names"], f"labels.{name}.names", base)
+    for layer in run.layers:
+        _check_folder(f"layers: {shown(layer)}", str(layer))
     if not run.layers:
         raise InputError("layers names no layer; give block numbers or module names, e.g. layers: [2, 4]")
     if len(set(map(str, run.layers))) < len(run.layers):
@@ -82,10 +83,29 @@ def parse(tree: Any, base: Path) -> Run:
         raise InputError("export_features and dictionary.batch are counts of at least 1")
     if not run.dictionary.seeds:
         raise InputError("dictionary.seeds names no seed; give at least one, e.g. seeds: [0]")
-    folder = base / Path(run.model.name).expanduser()
+    folder = _path(run.model.name, "model.name", base)
     if (folder / "config.json").is_file():
         run = dataclasses.replace(run, model=dataclasses.replace(run.model, name=str(folder)))
     return run
+
+
+def _path(text: str, where: str, base: Path) -> Path:
+    """A path of the run file, relative ones from where it lies."""
+    if "\0" in text:
+        raise InputError(f"{where} holds a zero byte, which no path has; got {shown(text)}")
+    try:
+        return base / Path(text).expanduser()
+    except RuntimeError:
+        raise InputError(f"{where} begins with the home folder of somebody who is not here: {shown(text)}") from None
+
+
+def _check_folder(what: str, name: str) -> None:
+    """Refuse a name that becomes a folder below `out` and could lead out of it."""
+    bad = next((c for c in name if c in NO_FOLDER or not c.isprintable()), ".." if ".." in name else "")
+    if bad or name.strip(". ") != name or not name or len(name) > LONGEST:
+        raise InputError(
+            f"{what} cannot name a folder{f' (it has {bad!r})' if bad else ''}; use letters, digits, - and _"
+        )
 
 
 def _check_kind(run: Run) -> None:
@@ -174,7 +194,7 @@ def _count(text: str) -> int:
     """'500k', '2M', '1e6' → int."""
     match = re.fullmatch(r"\s*(\d+(?:\.\d+)?(?:e\d+)?)\s*([kKmM]?)\s*", text)
     if not match:
-        raise InputError(f"dictionary.tokens is a count such as 500k or 2M; got {text!r}")
+        raise InputError(f"dictionary.tokens is a count such as 500k or 2M; got {shown(text)}")
     return round(float(match[1]) * {"": 1, "k": 1e3, "m": 1e6}[match[2].lower()])
 
 
@@ -182,7 +202,7 @@ def _bytes(text: str) -> int:
     """'25GB', '500 MB' → bytes, decimal as disks are sold."""
     match = re.fullmatch(r"\s*(\d+(?:\.\d+)?)\s*([KMGT]?B)\s*", text, re.IGNORECASE)
     if not match:
-        raise InputError(f"disk is a size such as 25GB; got {text!r}")
+        raise InputError(f"disk is a size such as 25GB; got {shown(text)}")
     return round(float(match[1]) * {"B": 1, "KB": 1e3, "MB": 1e6, "GB": 1e9, "TB": 1e12}[match[2].upper()])
 
 
@@ -194,7 +214,7 @@ def _record(kind: Any, tree: Any, where: str, base: Path) -> Any:
     if kind == _SOURCE:
         kind = _source_kind(tree)
     if not isinstance(tree, dict):
-        raise InputError(f"{where or 'the run file'} must be a mapping of keys to values; got {_shown(tree)}")
+        raise InputError(f"{where or 'the run file'} must be a mapping of keys to values; got {shown(tree)}")
     hints = typing.get_type_hints(kind)
     known = {f.name: f for f in dataclasses.fields(kind)}
     given: dict[str, Any] = {}
@@ -205,9 +225,8 @@ def _record(kind: Any, tree: Any, where: str, base: Path) -> Any:
         elif "options" in known:
             rest[str(key)] = value  # passed on as keywords, and checked by whom they are for
         else:
-            raise InputError(
-                f"unknown key {key!r} {'in ' + where if where else 'in the run file'}; {nearest(key, known)}"
-            )
+            place = f"in {where}" if where else "in the run file"
+            raise InputError(f"unknown key {shown(key)} {place}; {nearest(str(key)[:100], known)}")
     if rest:
         given["options"] = {**given.get("options", {}), **rest}
     required = (dataclasses.MISSING,) * 2
@@ -223,7 +242,7 @@ def _source_kind(tree: Any) -> Any:
     if isinstance(tree, dict) and named is None:
         raise InputError(f"source lacks the key 'kind'; one of {', '.join(SOURCES)}")
     if isinstance(tree, dict) and named not in SOURCES:
-        raise InputError(f"source.kind: {named!r} is not known; {nearest(str(named), SOURCES)}")
+        raise InputError(f"source.kind: {shown(named)} is not known; {nearest(str(named)[:100], SOURCES)}")
     return SOURCES.get(str(named), SOURCES["dna"])
 
 
@@ -233,30 +252,30 @@ def _value(kind: Any, value: Any, where: str, base: Path) -> Any:
     if choices:
         for one in value if isinstance(value, list) else [value]:
             if one is not None and one not in choices:
-                raise InputError(f"{where}: {one!r} is not known; {nearest(one, choices)}")
+                raise InputError(f"{where}: {shown(one)} is not known; {nearest(str(one)[:100], choices)}")
     if kind == _SOURCE:
         return _record(kind, value, where, base)
     if origin in (typing.Union, types.UnionType):
         return _union(inner, value, where, base)
     if origin is list:
         if not isinstance(value, list):
-            raise InputError(f"{where} must be a list, e.g. [a, b]; got {_shown(value)}")
+            raise InputError(f"{where} must be a list, e.g. [a, b]; got {shown(value)}")
         return [_value(inner[0], one, where, base) for one in value]
     if origin is dict:
         if not isinstance(value, dict):
-            raise InputError(f"{where} must be a mapping; got {_shown(value)}")
+            raise InputError(f"{where} must be a mapping; got {shown(value)}")
         return {str(k): _value(inner[1], v, f"{where}.{k}", base) for k, v in value.items()}
     if dataclasses.is_dataclass(kind):
         return _record(kind, value, where, base)
     if kind is Any:
         return value
     if kind is Path and isinstance(value, str):
-        return base / Path(value).expanduser()
+        return _path(value, where, base)
     if kind is float and isinstance(value, int) and not isinstance(value, bool):
         return float(value)
     if isinstance(value, kind) and not (kind is int and isinstance(value, bool)):
         return value
-    raise InputError(f"{where} must be {_named(kind)}; got {_shown(value)}")
+    raise InputError(f"{where} must be {_named(kind)}; got {shown(value)}")
 
 
 def _union(kinds: tuple[Any, ...], value: Any, where: str, base: Path) -> Any:
@@ -270,7 +289,7 @@ def _union(kinds: tuple[Any, ...], value: Any, where: str, base: Path) -> Any:
             return _value(kind, value, where, base)
         except InputError:
             continue
-    raise InputError(f"{where} must be {' or '.join(_named(kind) for kind in wanted)}; got {_shown(value)}")
+    raise InputError(f"{where} must be {' or '.join(_named(kind) for kind in wanted)}; got {shown(value)}")
 
 
 def _named(kind: Any) -> str:
@@ -279,8 +298,3 @@ def _named(kind: Any) -> str:
     return {int: "a whole number", float: "a number", str: "text", bool: "true or false", Path: "a path"}.get(
         kind, str(kind)
     )
-
-
-def _shown(value: Any) -> str:
-    text = repr(value)
-    return text if len(text) < 60 else text[:57] + "…"

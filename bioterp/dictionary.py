@@ -287,16 +287,17 @@ class Dictionary:
         stored = store.read(path)
         if stored.meta.get("type") != "dictionary":
             raise StoreError(f"{path} is not a Dictionary")
-        arrays: dict[str, Any] = {name: np.array(stored.array(name)) for name in stored.arrays}
-        limits = arrays.pop("threshold", None)
-        threshold = float(limits[0]) if limits is not None and limits.size == 1 else limits
-        meta = stored.meta
-        return cls(
-            **arrays,
-            threshold=threshold,
-            norm=RowNorm(*meta["norm"]) if "norm" in meta else None,
-            **{name: meta[name] for name in ("scale", "activation", "k", "about")},
-        )
+        with store.damaged(Path(path)):
+            arrays: dict[str, Any] = {name: np.array(stored.array(name)) for name in stored.arrays}
+            limits = arrays.pop("threshold", None)
+            threshold = float(limits[0]) if limits is not None and limits.size == 1 else limits
+            meta = stored.meta
+            return cls(
+                **arrays,
+                threshold=threshold,
+                norm=RowNorm(*meta["norm"]) if "norm" in meta else None,
+                **{name: meta[name] for name in ("scale", "activation", "k", "about")},
+            )
 
     def _tensors(self) -> tuple[torch.Tensor, torch.Tensor, int, bool]:
         """Encoder and bias with centring and scaling folded in: pre = x · Eᵀ/s + bias.

@@ -12,7 +12,11 @@ and exits with status 2. Anything else that escapes is a bug and shows its trace
 from __future__ import annotations
 
 import difflib
+import reprlib
 from collections.abc import Iterable
+from typing import Any
+
+LONGEST = 1_500  # characters of a sentence on the screen
 
 
 class BioterpError(Exception):
@@ -46,3 +50,30 @@ def nearest(word: str, known: Iterable[str], most: int = 3) -> str:
 def missing_package(package: str, extra: str, purpose: str) -> InputError:
     """The error for an optional dependency that is not installed."""
     return InputError(f"{purpose} needs the package '{package}': pip install 'bioterp[{extra}]'")
+
+
+def one_line(error: object, most: int = 200) -> str:
+    """What an error, or a file, says as one line of at most `most` characters that no terminal acts upon."""
+    text = " ".join(str(error)[: 20 * most].split())
+    text = "".join(c if c.isprintable() else f"\\x{ord(c):02x}" for c in text)
+    return (text if len(text) <= most else text[: most - 1] + "…").rstrip(".") or type(error).__name__
+
+
+class _Short(reprlib.Repr):
+    def __init__(self) -> None:
+        super().__init__()
+        self.maxlevel, self.maxdict, self.maxlist, self.maxtuple, self.maxset = 3, 4, 6, 6, 6
+        self.maxstring = self.maxother = self.maxlong = 60
+
+
+def shown(value: Any, most: int = 60) -> str:
+    """A value as Python writes it, at most so many characters; what is nested or long is cut, not written out."""
+    return one_line(_Short().repr(value), most)
+
+
+def masked(name: object, most: int = 24) -> str:
+    """The form of an identifier, which names nobody: letters as 'a' or 'A', digits as '9' ('HG00096' → 'AA99999')."""
+    form = "".join(
+        "9" if c.isdigit() else ("A" if c.isupper() else "a") if c.isalpha() else c for c in str(name)[: most + 1]
+    )
+    return shown(form if len(form) <= most else form[:most] + "…", most + 4)

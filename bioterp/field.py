@@ -128,13 +128,14 @@ class Field:
     def open(cls, path: str | Path) -> Field:
         """Open a stored Field; values stay on disk."""
         path = Path(path)
-        stored = store.read(path)
-        shards = [store.read(path / SHARD.format(i)) for i in range(stored.meta["shards"])]
-        rows = Rows.concat([read_rows(shard) for shard in shards])
-        if rows.id != stored.meta["rows"]:
-            raise StoreError(f"{path} is damaged: its shards are not the rows it was finished with")
-        values = Parts([of_arrays(shard) for shard in shards])
-        return cls(rows, values, stored.table("columns"), stored.meta["kind"], stored.meta["about"], path)
+        with store.damaged(path):
+            stored = store.read(path)
+            shards = [store.read(path / SHARD.format(i)) for i in range(stored.meta["shards"])]
+            rows = Rows.concat([read_rows(shard) for shard in shards])
+            if rows.id != stored.meta["rows"]:
+                raise StoreError(f"{path} is damaged: its shards are not the rows it was finished with")
+            values = Parts([of_arrays(shard) for shard in shards])
+            return cls(rows, values, stored.table("columns"), stored.meta["kind"], stored.meta["about"], path)
 
 
 def wrap(values: Any) -> Values:

@@ -12,20 +12,30 @@ import operator
 import re
 import zlib
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
+from bioterp import limits
 from bioterp.arrays import Array
-from bioterp.errors import InputError, missing_package
-from bioterp.sequence import open_text
+from bioterp.doors import raw_lines
+from bioterp.errors import InputError, masked, missing_package, one_line, shown
 
 MISSING = -1
 FIXED = 9  # columns before the people: CHROM … FORMAT
 _CONTIG = re.compile(r"##contig=<.*?ID=([^,>]+)")
 _LENGTH = re.compile(r"[,<]length=(\d+)")
+MOST_ALLELES = 64  # of one person; what follows them makes a genotype that is none
+MOST_GENOTYPES = 1 << 16  # different ways to be called in one file; of two alleles each there are hundreds
+LONGEST = 1 << 38  # bp; a position past this is a mistake
+# What a file that is cut or damaged makes of itself, in text and in htslib's reader of BCF.
+BROKEN = (
+    EOFError, OSError, zlib.error, ValueError, IndexError, KeyError, TypeError, OverflowError, NotImplementedError,
+    RuntimeError, MemoryError, AssertionError,
+)  # fmt: skip
 Spans = Mapping[str, Sequence[tuple[int, int]]]  # contig → sorted disjoint half-open spans
 
 
@@ -70,21 +80,24 @@ class VCF:
         if not self.path.is_file():
             raise InputError(f"there is no VCF file {self.path}")
         with open(self.path, "rb") as handle:
-            head = handle.read(2)
-        with gzip.open(self.path) if head == b"\x1f\x8b" else open(self.path, "rb") as opened:
-            try:
+            head = handle.read(3)
+        try:
+            with gzip.open(self.path) if head[:2] == b"\x1f\x8b" else open(self.path, "rb") as opened:
                 self._binary = opened.read(3) == b"BCF"
-            except (EOFError, OSError, zlib.error) as error:
-                raise InputError(f"{self.path} is a damaged gzip file ({error}); fetch it again") from None
+        except (EOFError, OSError, zlib.error) as error:
+            raise InputError(f"{self.path} is a damaged gzip file ({one_line(error)}); fetch it again") from None
         self.contigs: dict[str, int | None] = {}
         self.said: list[str] = []
         names = self._header()
         if len(names) <= FIXED:
             raise InputError(f"{self.path} holds no people (no column after FORMAT); wanted genotypes")
         self.samples = tuple(names[FIXED:])
-        if len(set(self.samples)) < len(self.samples):
-            twice = next(name for name in self.samples if self.samples.count(name) > 1)
-            raise InputError(f"{self.path} has the person {twice!r} twice; every column needs its own name")
+        twice = limits.twice(self.samples)
+        if twice is not None:  # the column and the form of the name: a person's id does not go into messages
+            raise InputError(
+                f"{self.path} has one person twice (column {FIXED + 1 + self.samples.index(twice)}, a name such as "
+                f"{masked(twice)}); every column needs its own name"
+            )
 
     def records(self, keep: Sequence[int] | None = None, spans: Spans | None = None) -> Iterator[Record]:
         """Records in file order, of the people at the positions `keep` (default all), touching `spans` (default all).
@@ -95,24 +108,25 @@ class VCF:
         pick = _picker(wanted, len(self.samples))
         codes = _Codes()
         for line in self._lines(spans):
-            fields = line.rstrip("\r\n").split("\t")
+            fields = line.rstrip("\r\n").split("\t", FIXED + len(self.samples))
             if len(fields) != FIXED + len(self.samples):
-                raise self._bad(fields, f"{len(fields)} columns where the header has {FIXED + len(self.samples)}")
+                many = line.count("\t") + 1
+                raise self._bad(fields, f"{many} columns where the header has {FIXED + len(self.samples)}")
             contig, at, _, ref, alt = fields[:5]
-            if not at.isdigit():
-                raise self._bad(fields, f"POS {at[:40]!r} is not a whole number")
-            if at == "0":
+            if not (at.isascii() and at.isdecimal()) or len(at) > 12 or int(at) > LONGEST:
+                raise self._bad(fields, f"POS {shown(at)} is not a whole number, or longer than any contig")
+            if int(at) == 0:
                 continue  # a telomere by the specification: before the first base
             form = fields[8]
             if form.partition(":")[0] != "GT":
-                raise self._bad(fields, f"FORMAT {form[:40]!r} does not begin with GT; genotypes are needed")
+                raise self._bad(fields, f"FORMAT {shown(form)} does not begin with GT; genotypes are needed")
             cells = pick(fields)
             if form != "GT":
                 cells = [cell.partition(":")[0] for cell in cells]
             try:
                 calls = np.fromiter(map(codes.__getitem__, cells), np.int32, len(wanted))
             except ValueError as error:
-                raise self._bad(fields, f"{error}") from None
+                raise self._bad(fields, one_line(error)) from None
             alts = () if alt == "." else tuple(alt.split(","))
             highest = max((codes.highest[i] for i in np.unique(calls)), default=0)
             if highest > len(alts):
@@ -130,15 +144,18 @@ class VCF:
                     continue
                 if spans is None or _touches(line, spans):
                     yield line
-        except (EOFError, zlib.error, gzip.BadGzipFile, UnicodeDecodeError) as error:
-            raise InputError(f"{self.path} is damaged ({error}); fetch it again") from None
+        except InputError:
+            raise
+        except BROKEN as error:
+            raise InputError(f"{self.path} is damaged ({one_line(error)}); fetch it again") from None
 
     def _text(self) -> Iterator[str]:
         if not self._binary:
-            with open_text(self.path, text=True) as handle:
-                yield from handle
+            for raw in raw_lines(self.path, "CALLS"):
+                yield raw.decode("utf-8")
             return
-        with self._pysam().VariantFile(str(self.path)) as file:
+        pysam = self._pysam()
+        with quiet(pysam), pysam.VariantFile(str(self.path)) as file:
             yield from str(file.header).splitlines()
             for record in file:
                 yield str(record)
@@ -156,7 +173,7 @@ class VCF:
     def _fetched(self, spans: Spans) -> Iterator[str]:
         pysam = self._pysam()
         opened = pysam.VariantFile if self._binary else pysam.TabixFile
-        with opened(str(self.path)) as file:
+        with quiet(pysam), opened(str(self.path)) as file:
             known = set(file.header.contigs) if self._binary else set(file.contigs)
             for contig, ranges in spans.items():
                 before = -1
@@ -177,12 +194,15 @@ class VCF:
                 elif line.startswith(("##reference", "##assembly")):
                     self.said.append(line.strip()[2:])
                 elif line.startswith("#CHROM"):
+                    many = line.count("\t") + 1
+                    limits.check("PEOPLE", many, f"{self.path} has {many:,} columns")
                     return line.rstrip("\r\n").split("\t")
                 elif not line.startswith("#") and line.strip():
                     break
-        except (EOFError, zlib.error, gzip.BadGzipFile, UnicodeDecodeError, OSError, ValueError) as error:
-            reason = " ".join(str(error).split())[:200]
-            raise InputError(f"{self.path} cannot be read as VCF or BCF ({reason})") from None
+        except InputError:
+            raise
+        except BROKEN as error:
+            raise InputError(f"{self.path} cannot be read as VCF or BCF ({one_line(error)})") from None
         raise InputError(f"{self.path} has no '#CHROM' line before its records; is it a VCF?")
 
     def _pysam(self) -> Any:
@@ -193,7 +213,17 @@ class VCF:
         return pysam
 
     def _bad(self, fields: Sequence[str], what: str) -> InputError:
-        return InputError(f"{self.path}, record at {':'.join(fields[:2])[:60]}: {what}")
+        return InputError(f"{self.path}, record at {one_line(':'.join(fields[:2]), 60)}: {what}")
+
+
+@contextmanager
+def quiet(pysam: Any) -> Iterator[None]:
+    """htslib says nothing on the screen meanwhile: its warnings name samples."""
+    before = pysam.set_verbosity(0)
+    try:
+        yield
+    finally:
+        pysam.set_verbosity(before)
 
 
 class _Codes(dict[str, int]):
@@ -205,9 +235,11 @@ class _Codes(dict[str, int]):
         self.highest: list[int] = []
 
     def __missing__(self, text: str) -> int:
-        words = re.split(r"[/|]", text.lstrip("/|"))
-        if not all(word == "." or word.isdigit() for word in words):
-            raise ValueError(f"the genotype {text[:20]!r} is none (wanted such as 0|1, 0/1, 1 or .)")
+        words = re.split(r"[/|]", text.lstrip("/|"), maxsplit=MOST_ALLELES)
+        if not all(word == "." or (word.isascii() and word.isdecimal() and len(word) < 10) for word in words):
+            raise ValueError(f"the genotype {shown(text)} is none (wanted such as 0|1, 0/1, 1 or .)")
+        if len(self.genotypes) >= MOST_GENOTYPES:
+            raise ValueError(f"more than {MOST_GENOTYPES:,} different genotypes; is it damaged?")
         alleles = tuple(MISSING if word == "." else int(word) for word in words)
         self.genotypes.append(Genotype(alleles, "/" not in text.lstrip("/|")))
         self.highest.append(max(alleles))

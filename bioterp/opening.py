@@ -10,9 +10,30 @@ from pathlib import Path
 from typing import Any
 
 from bioterp import adapters, store
-from bioterp.errors import BioterpError, InputError, StoreError, nearest
+from bioterp.errors import BioterpError, InputError, StoreError, nearest, shown
+from bioterp.limits import TRUST
 from bioterp.records import HaplotypeSource, Label, Run, ScanSource
 from bioterp.rows import Rows
+
+
+def check_trust(run: Run) -> None:
+    """InputError where a run file would have code run that nobody but the file vouches for.
+
+    A run file may come from a stranger: what it says of trust counts only with --trust-remote-code, which sets TRUST
+    for this process and those it starts.
+    """
+    from bioterp.models import runs_code
+
+    if os.environ.get(TRUST) == "1":
+        return
+    name, asks = run.model.name, run.model.trust_remote_code
+    if asks or runs_code(name):
+        brings = f"model.trust_remote_code would run the code {shown(name)} brings"
+        what = brings if asks else f"model.name {shown(name)} is Python code, which would be run"
+        raise InputError(
+            f"{what}, and run files are not trusted with that: read the code, then run again with --trust-remote-code "
+            f"(in Python set {TRUST}=1)"
+        )
 
 
 def check_paths(run: Run) -> None:
@@ -23,6 +44,10 @@ def check_paths(run: Run) -> None:
 
 def path_problems(run: Run) -> Iterator[BioterpError]:
     """Every file that is absent, labels that no analysis takes, an `out` that cannot be, one after the other."""
+    try:
+        check_trust(run)
+    except InputError as error:
+        yield error
     for given in _of_cohort(run):
         if not given.is_file():
             yield InputError(f"cohort: there is no file {given}")
@@ -119,6 +144,7 @@ def open_model(run: Run, random: bool = False) -> Any:
     """The model of a run, or the same architecture with random weights."""
     from bioterp.models import load_model
 
+    check_trust(run)
     spec = run.model
     weights: str | Path | None = spec.weights
     if random or (spec.weights is not None and spec.weights.name == "random" and not spec.weights.exists()):

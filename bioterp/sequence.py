@@ -20,8 +20,10 @@ from typing import IO, Any
 
 import numpy as np
 
+from bioterp import limits
 from bioterp.arrays import Array
-from bioterp.errors import InputError, missing_package
+from bioterp.doors import open_text
+from bioterp.errors import InputError, missing_package, one_line, shown
 
 MASKED = 4
 # What Biopython's parser fails with on a GenBank file that is cut or damaged.
@@ -103,9 +105,10 @@ class Sequences:
 
     def _add(self, name: str, length: int, offset: int, circular: bool = False) -> None:
         if name in self.contigs:
-            raise InputError(f"{self.path} names the contig {name!r} twice; contig names must differ")
+            raise InputError(f"{self.path} names the contig {shown(name)} twice; contig names must differ")
         if length == 0:
-            raise InputError(f"{self.path}: the contig {name!r} has no bases; remove the empty record")
+            raise InputError(f"{self.path}: the contig {shown(name)} has no bases; remove the empty record")
+        limits.check("CONTIGS", len(self.contigs) + 1, f"{self.path} holds too many sequences")
         self.contigs[name] = Contig(name, length, offset, circular)
 
     def _fasta(self, handle: Any) -> None:
@@ -139,7 +142,7 @@ class Sequences:
             letter = chr(letters[bad])
             what = "looks like protein" if letter.upper() in _PROTEIN else "is not DNA"
             raise InputError(
-                f"{self.path}: contig {name!r} {what} (letter {letter!r} at position {position + bad}); "
+                f"{self.path}: contig {shown(name)} {what} (letter {letter!r} at position {position + bad}); "
                 "wanted A C G T U, N or IUPAC codes"
             )
         self._spill.write(codes)
@@ -149,7 +152,9 @@ class Sequences:
         offset = 0
         for record, _ in genbank_records(self.path):
             if not record.seq.defined:
-                raise InputError(f"{self.path}: record {record.id!r} has no sequence (ORIGIN); fetch the full record")
+                raise InputError(
+                    f"{self.path}: record {shown(record.id)} has no sequence (ORIGIN); fetch the full record"
+                )
             length = self._put(bytes(record.seq), record.id, 0)
             self._add(record.id, length, offset, record.annotations.get("topology") == "circular")
             offset += length
@@ -175,9 +180,10 @@ def genbank_records(path: Path) -> Iterator[tuple[Any, list[str]]]:
                     record = next(records, None)
             except (EOFError, zlib.error, gzip.BadGzipFile) as error:
                 raise InputError(f"{path} is a damaged gzip file ({error}); fetch it again") from None
+            except InputError:
+                raise
             except BROKEN as error:
-                reason = " ".join(str(error).split())[:200].rstrip(".") or type(error).__name__
-                raise InputError(f"{path} is damaged or cut off: {reason}; fetch it again") from None
+                raise InputError(f"{path} is damaged or cut off: {one_line(error)}; fetch it again") from None
             if record is None:
                 return
             said = [" ".join(str(warning.message).split()) for warning in caught]
@@ -196,15 +202,6 @@ def genbank_records(path: Path) -> Iterator[tuple[Any, list[str]]]:
                 if text.startswith("line too short to contain a feature"):
                     raise InputError(f"{path} is damaged or cut off: record {record.id!r}, {text}; fetch it again")
             yield record, said
-
-
-def open_text(path: Path, text: bool = False) -> Any:
-    """Open a plain, gzipped or bgzipped file for reading, told apart by content and not by name."""
-    with open(path, "rb") as handle:
-        packed = handle.read(2) == b"\x1f\x8b"
-    if packed:
-        return gzip.open(path, "rt" if text else "rb")
-    return open(path, "rt" if text else "rb")
 
 
 def reverse_complement(codes: Array) -> Array:
@@ -237,4 +234,4 @@ def to_text(codes: Array) -> str:
 
 def _some(names: dict[str, Contig]) -> str:
     listed = list(names)
-    return ", ".join(repr(name) for name in listed[:5]) + (f" and {len(listed) - 5} more" if len(listed) > 5 else "")
+    return ", ".join(shown(name) for name in listed[:5]) + (f" and {len(listed) - 5} more" if len(listed) > 5 else "")

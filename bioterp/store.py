@@ -27,7 +27,8 @@ import pandas as pd
 import pyarrow as pa
 
 from bioterp.arrays import Array, BFloat16, read_safetensors, write_safetensors
-from bioterp.errors import StoreError
+from bioterp.doors import parquet_of
+from bioterp.errors import BioterpError, InputError, StoreError, one_line, shown
 
 SCHEMA = 1
 
@@ -43,8 +44,10 @@ class Stored:
 
     def table(self, name: str) -> pd.DataFrame:
         try:
-            return pd.read_parquet(self.tables[name])
-        except (pa.ArrowException, KeyError):
+            return parquet_of(self.tables[name])
+        except InputError as error:  # more cells than such a file holds
+            raise StoreError(str(error)) from None
+        except (pa.ArrowException, KeyError, OSError, ValueError, OverflowError):
             raise StoreError(f"{self.path} is damaged at {name}; delete that folder and run again") from None
 
     def array(self, name: str) -> Array:
@@ -88,6 +91,20 @@ def _fsync(path: Path) -> None:
         os.fsync(handle)
     finally:
         os.close(handle)
+
+
+@contextmanager
+def damaged(path: Path) -> Iterator[None]:
+    """A StoreError for a folder whose meta.json or arrays are not what a writer of bioterp leaves."""
+    try:
+        yield
+    except BioterpError:
+        raise
+    except (KeyError, TypeError, ValueError, IndexError, AttributeError, OverflowError) as error:
+        raise StoreError(
+            f"{path} is damaged, or was not written by bioterp ({type(error).__name__}: {one_line(error)}); delete it "
+            "and run again"
+        ) from error
 
 
 @contextmanager
@@ -172,9 +189,14 @@ def read(path: str | Path, check: bool = False) -> Stored:
     """Open one stored folder; arrays are memory-mapped. `check` re-hashes every file first."""
     path = Path(path)
     meta = read_json(path / "meta.json")
-    if meta.get("schema_version", 0) > SCHEMA:
-        raise StoreError(f"{path} was written by a newer bioterp (schema {meta['schema_version']}); update bioterp")
-    for name, sha in meta.get("sha256", {}).items():
+    schema, listed = meta.get("schema_version", 0), meta.get("sha256", {})
+    if not isinstance(schema, int) or not isinstance(listed, dict):
+        raise StoreError(f"{path} is damaged: its meta.json was not written by bioterp; delete it and run again")
+    if schema > SCHEMA:
+        raise StoreError(f"{path} was written by a newer bioterp (schema {schema}); update bioterp")
+    for name, sha in listed.items():
+        if Path(name).name != name:
+            raise StoreError(f"{path} lists a file {shown(name)}, which is not in it; it was not written by bioterp")
         if not (path / name).is_file():
             raise StoreError(f"{path} lacks {name}; delete the folder and run the same command again")
         if check and file_sha256(path / name) != sha:
@@ -190,7 +212,7 @@ def read_json(path: Path) -> dict[str, Any]:
         value = json.loads(path.read_text())
     except FileNotFoundError:
         raise StoreError(f"{path.parent} is not a finished bioterp folder: {path.name} is missing") from None
-    except (json.JSONDecodeError, UnicodeDecodeError):
+    except (ValueError, RecursionError):
         raise StoreError(f"{path} is damaged: it is not JSON; delete {path.parent} and run again") from None
     if not isinstance(value, dict):
         raise StoreError(f"{path} is damaged: it holds no record")

@@ -21,6 +21,7 @@ from bioterp.declared import SUBJECT as SUBJECT
 from bioterp.declared import TABLES as TABLES
 from bioterp.declared import TERM as TERM
 from bioterp.declared import Column as Column
+from bioterp.doors import parquet_of
 from bioterp.errors import InputError, StoreError, nearest
 from bioterp.store import digest, writing_file
 
@@ -151,9 +152,8 @@ def read(path: str | Path) -> pd.DataFrame:
     if path.suffix == ".parquet":
         import pyarrow.parquet as pq
 
-        table = pq.read_table(path)  # type: ignore[no-untyped-call]
-        said = json.loads((table.schema.metadata or {}).get(b"bioterp", b"{}"))
-        frame = table.to_pandas()
+        said = json.loads((pq.read_schema(path).metadata or {}).get(b"bioterp", b"{}"))  # type: ignore[no-untyped-call]
+        frame = parquet_of(path)
     elif path.suffix == ".tsv":
         beside = path.with_name(path.name + ".json")
         said = json.loads(beside.read_text()) if beside.exists() else {}

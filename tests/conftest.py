@@ -15,6 +15,17 @@ ROOT = Path(__file__).resolve().parent.parent
 SHARED = Path(os.environ.get("BIOTERP_SHARED", ROOT.parent / "shared")) / "data"
 
 
+def pytest_addoption(parser: pytest.Parser) -> None:
+    parser.addoption("--stress", action="store_true", help="also the tests that take minutes of generated input")
+
+
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    if not config.getoption("--stress"):
+        for item in items:
+            if "stress" in item.keywords:
+                item.add_marker(pytest.mark.skip(reason="takes minutes; --stress runs it"))
+
+
 @pytest.fixture(scope="session")
 def genomics() -> Path:
     """The folder of real genomes, annotations and weights; the test is skipped where it is absent."""

@@ -16,7 +16,7 @@ import numpy as np
 from bioterp.adapters.alleles import Edit, edit_of, masked, settle
 from bioterp.arrays import Array
 from bioterp.errors import InputError
-from bioterp.genotypes import MISSING, VCF, Genotype, Record
+from bioterp.genotypes import FIXED, MISSING, VCF, Genotype, Record
 from bioterp.sequence import MASKED, to_codes
 
 UNPHASED = ("refuse", "first", "mask")
@@ -112,7 +112,8 @@ def read_changes(
                 mask = _add(edits, masked(record.start, record.end))
             calls.append((window, genotype, who, tuple(own[max(a, 0)] for a in genotype.alleles), mask))
             if not tally.example and genotype.mixed and not genotype.phased:
-                tally.example = f"{vcf.samples[people[who[0]]]} at {contig}:{record.start + 1}"
+                # By column: a person's id does not go into messages.
+                tally.example = f"column {FIXED + people[who[0]] + 1} at {contig}:{record.start + 1}"
     ploidy = _ploidy(balance, rules.ploidy)
     edit, haplotype = _expand(calls, ploidy, rules, tally)
     if len(edit):

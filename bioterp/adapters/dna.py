@@ -18,10 +18,11 @@ import pandas as pd
 from bioterp import store
 from bioterp.adapters import Item
 from bioterp.arrays import Array
-from bioterp.errors import InputError
+from bioterp.doors import text_lines
+from bioterp.errors import InputError, shown
 from bioterp.grid import Grid, Space
 from bioterp.rows import SPLITS, split_of
-from bioterp.sequence import MASKED, Sequences, open_text, reverse_complement
+from bioterp.sequence import MASKED, Sequences, reverse_complement
 
 STRANDS = {"both": "+-", "+": "+", "-": "-", "regions": "+-"}
 AUTO_BLOCKS = (50_000, 20_000, 10_000, 5_000, 2_000, 1_000, 500, 200)
@@ -215,28 +216,25 @@ class DNA:
         found: dict[tuple[str, str], list[tuple[int, int]]] = {}
         if not path.is_file():
             raise InputError(f"there is no BED file {path}")
-        with open_text(path, text=True) as handle:
-            for number, line in enumerate(handle, 1):
-                words = line.rstrip("\r\n").split("\t")
-                header = len(words) < 3 and line.split()[:1] in (["track"], ["browser"])
-                if not line.strip() or line.startswith("#") or header:
-                    continue
-                try:
-                    contig, start, end = words[0], int(words[1]), int(words[2])
-                except (IndexError, ValueError):
-                    raise InputError(
-                        f"{path} line {number} is not BED (contig, start, end separated by tabs)"
-                    ) from None
-                if contig not in self.contigs:
-                    raise InputError(f"{path} line {number}: {self.path} has no contig {contig!r}")
-                if not 0 <= start < end <= self.contigs[contig].length:
-                    raise InputError(
-                        f"{path} line {number}: {start}–{end} is not inside {contig!r} "
-                        f"(0–{self.contigs[contig].length}); is it another assembly?"
-                    )
-                strand = words[5] if self.strands == "regions" and len(words) > 5 else STRANDS[self.strands]
-                for one in "+-" if strand not in ("+", "-") else strand:
-                    found.setdefault((contig, one), []).append((start, end))
+        for number, line in text_lines(path):
+            words = line.split("\t", 7)
+            header = len(words) < 3 and line.split(None, 1)[:1] in (["track"], ["browser"])
+            if not line.strip() or line.startswith("#") or header:
+                continue
+            try:
+                contig, start, end = words[0], int(words[1]), int(words[2])
+            except (IndexError, ValueError):
+                raise InputError(f"{path} line {number} is not BED (contig, start, end separated by tabs)") from None
+            if contig not in self.contigs:
+                raise InputError(f"{path} line {number}: {self.path} has no contig {shown(contig)}")
+            if not 0 <= start < end <= self.contigs[contig].length:
+                raise InputError(
+                    f"{path} line {number}: {start}–{end} is not inside {contig!r} "
+                    f"(0–{self.contigs[contig].length}); is it another assembly?"
+                )
+            strand = words[5] if self.strands == "regions" and len(words) > 5 else STRANDS[self.strands]
+            for one in "+-" if strand not in ("+", "-") else strand:
+                found.setdefault((contig, one), []).append((start, end))
         merged: dict[str, list[tuple[int, int, str]]] = {}
         for (contig, strand), spans in found.items():
             merged.setdefault(contig, []).extend((lo, hi, strand) for lo, hi in _merge(spans))

@@ -8,7 +8,7 @@ from typing import Any, TypeAlias
 
 import pandas as pd
 
-from bioterp.errors import InputError
+from bioterp.errors import InputError, masked
 from bioterp.imaging.sheet import read_table
 from bioterp.rows import SPLITS, split_of
 
@@ -35,13 +35,15 @@ def read_people(samples: Samples, known: Sequence[str], seed: int) -> tuple[pd.D
     twice = ids[ids.duplicated()]
     if len(twice):
         raise InputError(
-            f"{title} has two lines for {twice.iloc[0]!r} ({len(twice)} such in all); wanted one per person"
+            f"{title} has two lines for one person (line {int(ids.duplicated().argmax()) + 2}; {len(twice)} such in "
+            "all); wanted one per person"
         )
-    both = [one for one in known if one in set(ids)]
-    if not both:
+    told = set(ids)
+    both = [one for one in known if one in told]
+    if not both:  # forms of names: a person's id does not go into messages
         raise InputError(
-            f"{title} and the VCF have no person in common: {', '.join(map(repr, ids[:3]))} against "
-            f"{', '.join(map(repr, list(known)[:3]))}"
+            f"{title} and the VCF have no person in common: names such as {', '.join(map(masked, ids[:3]))} against "
+            f"{', '.join(map(masked, list(known)[:3]))} (a for letters, 9 for digits)"
         )
     here = set(both)
     absent = [(one, f"not in the VCF, only in {title}") for one in ids if one not in here]

@@ -14,6 +14,7 @@ import pandas as pd
 from bioterp import store
 from bioterp.analyses.people import Column, beside
 from bioterp.arrays import Array
+from bioterp.doors import json_of
 from bioterp.errors import InputError, StoreError
 from bioterp.field import Field
 
@@ -129,7 +130,7 @@ class Marker:
     def load(cls, path: str | Path) -> Marker:
         """Raises StoreError for a file that is no marker."""
         try:
-            told = json.loads(Path(path).read_text())
+            told = json_of(Path(path))
             if told.pop("marker") != VERSION:
                 raise StoreError(f"{Path(path).name} is a marker of another version; this bioterp reads {VERSION}")
             told["covariates"] = tuple(Coded(c["name"], tuple(c["levels"])) for c in told["covariates"])

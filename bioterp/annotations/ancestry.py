@@ -17,11 +17,13 @@ import numpy as np
 import pandas as pd
 import scipy.linalg
 
+from bioterp import limits
 from bioterp.arrays import Array
-from bioterp.errors import InputError
+from bioterp.doors import text_lines
+from bioterp.errors import InputError, masked, one_line
 from bioterp.genotypes import MISSING, VCF, Record
 from bioterp.progress import say, track
-from bioterp.sequence import open_text, plain_name
+from bioterp.sequence import plain_name
 
 BATCH = 1_024  # variants of a product
 MOST_PEOPLE = 30_000  # (people, people) float64 is 7 GB then
@@ -180,8 +182,13 @@ def read_pcs(path: str | Path, n: int | None = None) -> pd.DataFrame:
     path = Path(path)
     if not path.is_file():
         raise InputError(f"there is no file {path} of components")
-    with open_text(path, text=True) as handle:
-        lines = [line.split() for line in handle if line.strip()]
+    most, cells, lines = limits.most("COLUMNS"), 0, list[list[str]]()
+    for number, line in text_lines(path):
+        words = line.split(None, most)
+        cells += len(words)
+        limits.check("COLUMNS", len(words), f"{path}, line {number} has more than {most:,} columns")
+        limits.check("CELLS", cells, f"{path} has {cells:,} cells by line {number}")
+        lines += [words] if words else []
     if not lines or len({len(words) for words in lines}) > 1:
         raise InputError(
             f"{path} is no table of components: its lines have different numbers of columns, or it is empty"
@@ -193,11 +200,11 @@ def read_pcs(path: str | Path, n: int | None = None) -> pd.DataFrame:
         names = ["FID", "IID", *(f"PC{i + 1}" for i in range(len(head) - 2))]
     table = pd.DataFrame(lines, columns=names).drop(columns=["FID", "SID"], errors="ignore").set_index("IID")
     if table.index.has_duplicates:
-        raise InputError(f"{path} has the person {table.index[table.index.duplicated()][0]!r} twice")
+        raise InputError(f"{path} has a person twice, {masked(table.index[table.index.duplicated()][0])}")
     if n is not None and n > table.shape[1]:
         raise InputError(f"{path} holds {table.shape[1]} components, not {n}")
     try:
         numbers = table.iloc[:, :n].replace({"NA": np.nan, "nan": np.nan, "-9": np.nan}).astype(np.float64)
     except ValueError as error:
-        raise InputError(f"{path}: components are numbers ({error})") from None
+        raise InputError(f"{path}: components are numbers ({one_line(error)})") from None
     return numbers.rename_axis("sample")

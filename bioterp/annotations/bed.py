@@ -13,9 +13,11 @@ from pathlib import Path
 from typing import Any
 
 from bioterp.annotations.features import COLUMNS, Contig, Features, table_of
-from bioterp.annotations.intervals import bad, check_range, lines, span
-from bioterp.errors import InputError
+from bioterp.annotations.intervals import bad, check_range, record_guard, span
+from bioterp.doors import text_lines as lines
+from bioterp.errors import InputError, shown
 
+EXTRA = 1_000  # columns taken apart; what follows is one
 Record = tuple[str, int, int, str, str, str, str, str, int, int]  # contig … phase, line; COLUMNS without the rest
 
 
@@ -24,11 +26,12 @@ def read_bed(path: Path, keep: Collection[str] | None = None, type_: str | None 
     found: list[Record] = []
     names: list[str] = []
     contigs: dict[str, Contig] = {}
-    width = 0
+    width, check = 0, record_guard(path)
     for number, line in lines(path):
         if not line.strip() or line.startswith(("#", "track", "browser")):
             continue
-        fields = line.split("\t") if "\t" in line else line.split()
+        check(number, line, len(found))
+        fields = line.split("\t", EXTRA) if "\t" in line else line.split(None, EXTRA)
         if len(fields) < 3:
             raise bad(path, number, f"{len(fields)} columns; BED has at least 3 (contig, start, end)")
         width = width or len(fields)
@@ -37,7 +40,7 @@ def read_bed(path: Path, keep: Collection[str] | None = None, type_: str | None 
         start, end = span(path, number, fields[1], fields[2], 0)
         strand = fields[5] if len(fields) > 5 else "."
         if strand not in ("+", "-", "."):
-            raise bad(path, number, f"strand {strand!r}; wanted '+', '-' or '.'")
+            raise bad(path, number, f"strand {shown(strand)}; wanted '+', '-' or '.'")
         contigs.setdefault(fields[0], Contig())
         if keep is not None and fields[0] not in keep:
             continue

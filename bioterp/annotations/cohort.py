@@ -15,7 +15,7 @@ import pandas as pd
 
 from bioterp.annotations.records import KEYS, NO, YES, plain_text
 from bioterp.arrays import Array
-from bioterp.errors import InputError, nearest
+from bioterp.errors import InputError, masked, nearest
 from bioterp.imaging.sheet import read_table
 
 PERSON = (*KEYS, "person", "participant_id", "IID")
@@ -112,8 +112,8 @@ def read_cohort(
     here = np.flatnonzero(asked.isin(table.index))
     if not len(here):
         raise InputError(
-            f"{title} and the rows have no person in common: {', '.join(map(repr, table.index[:3]))} against "
-            f"{', '.join(map(repr, asked[:3]))}"
+            f"{title} and the rows have no person in common: names such as {', '.join(map(masked, table.index[:3]))} "
+            f"against {', '.join(map(masked, asked[:3]))} (a for letters, 9 for digits)"
         )
     unmatched = [(one, f"not in {title}") for one in asked[~asked.isin(table.index)]]
     unmatched += [(one, f"only in {title}") for one in table.index[~table.index.isin(asked)]]
@@ -172,7 +172,8 @@ def _once(ids: pd.Index, title: str) -> None:
     twice = ids[ids.duplicated()]
     if len(twice):
         raise InputError(
-            f"{title} has the id {str(twice[0])!r} more than once ({len(twice)} such lines); wanted one per person"
+            f"{title} has an id more than once ({len(twice)} such lines, the first line "
+            f"{int(ids.duplicated().argmax()) + 2}, a name such as {masked(twice[0])}); wanted one per person"
         )
 
 

@@ -7,17 +7,16 @@ stream, need no index and write nothing.
 
 from __future__ import annotations
 
-import gzip
 import re
-import zlib
-from collections.abc import Collection, Iterator
+from collections.abc import Callable, Collection
 from pathlib import Path
 from typing import Any
 from urllib.parse import unquote
 
+from bioterp import limits
 from bioterp.annotations.features import COLUMNS, LONGEST, Contig, Features, table_of
-from bioterp.errors import InputError, nearest
-from bioterp.sequence import open_text
+from bioterp.doors import text_lines as lines
+from bioterp.errors import InputError, nearest, one_line, shown
 
 # Records that stand for a whole sequence and not for something on it.
 WHOLE = {"region", "chromosome", "sequence", "contig", "scaffold", "supercontig", "plasmid", "source", "assembly",
@@ -34,6 +33,8 @@ ENDINGS = {
 }  # fmt: skip
 PACKED = {"gz", "bgz"}
 _GTF = re.compile(r'^\s*[\w.]+\s+"')
+_GTF_PAIR = re.compile(r'(?<![\w.])([\w.]+)\s+"([^"]*)"')  # looked behind: else a long word costs its length squared
+LONG = 1 << 16  # characters: the text of a record for a whole sequence is shorter
 
 
 def format_of(path: Path) -> str:
@@ -46,6 +47,8 @@ def format_of(path: Path) -> str:
         raise InputError(f"there is no annotation file {path}; {near}")
     if path.is_dir():
         raise InputError(f"{path} is a folder; wanted an annotation file (GFF3, GTF, BED, GenBank, VCF, bigWig)")
+    if not path.is_file():
+        raise InputError(f"{path} is no plain file (a pipe or device); wanted an annotation file")
     if path.stat().st_size == 0:
         raise InputError(f"the annotation file {path} is empty")
     suffixes = [s[1:].lower() for s in path.suffixes if s[1:].lower() not in PACKED]
@@ -62,7 +65,7 @@ def format_of(path: Path) -> str:
             if line.startswith("##gff-version"):
                 return "gff"
             continue
-        fields = line.split("\t")
+        fields = line.split("\t", 9)
         if len(fields) in (8, 9) and is_whole(fields[3]) and is_whole(fields[4]):
             return "gff"
         if len(fields) >= 3 and is_whole(fields[1]) and is_whole(fields[2].strip()):
@@ -74,21 +77,6 @@ def format_of(path: Path) -> str:
 def _head(path: Path) -> bytes:
     with path.open("rb") as file:
         return file.read(4)
-
-
-def lines(path: Path) -> Iterator[tuple[int, str]]:
-    """(number, text) of each line, from plain or gzipped text, line ends of any system taken off."""
-    number = 0
-    try:
-        with open_text(path) as file:
-            for number, raw in enumerate(file, 1):
-                yield number, raw.decode("utf-8").rstrip("\r\n")
-    except UnicodeDecodeError:
-        raise InputError(f"{path}, line {number}: not text; is the file of another format, or damaged?") from None
-    except (EOFError, zlib.error, gzip.BadGzipFile) as error:
-        raise InputError(f"{path} ends early or is damaged after line {number} ({error}); fetch it again") from None
-    except OSError as error:
-        raise InputError(f"{path} cannot be read: {error}") from None
 
 
 def bad(path: Path, number: int, what: str) -> InputError:
@@ -109,16 +97,36 @@ def check_range(path: Path, number: int, value: int, what: str) -> int:
     return value
 
 
+def record_guard(path: Path) -> Callable[[int, str, int], None]:
+    """What a reader asks before it takes a record apart: (line number, its text, records so far) → InputError or not.
+
+    A record of more attributes and values than any has, or one record too many, is refused.
+    """
+    values, records = limits.most("ATTRIBUTES"), limits.most("RECORDS")
+
+    def check(number: int, text: str, before: int) -> None:
+        if len(text) > values and (many := text.count(";") + text.count(",")) > values:
+            raise limits.more("ATTRIBUTES", f"{path}, line {number} has {many:,} attributes and values")
+        if before >= records:
+            raise limits.more("RECORDS", f"{path} has more than {records:,} records")
+
+    return check
+
+
 def span(path: Path, number: int, start: str, end: str, first: int) -> tuple[int, int]:
     """0-based half-open from a line's two numbers, counted from `first` (1: closed, 0: half-open)."""
     try:
         low, high = int(start) - first, int(end)
     except ValueError:
-        raise bad(path, number, f"start {start!r} and end {end!r} are not whole numbers") from None
+        raise bad(path, number, f"start {shown(start)} and end {shown(end)} are not whole numbers") from None
     if low < 0:
-        raise bad(path, number, f"start {start} lies before the first base ({first})")
+        raise bad(path, number, f"start {one_line(start, 40)} lies before the first base ({first})")
     if high < low or (first == 1 and high == low):
-        raise bad(path, number, f"start {start} > end {end}; if the columns are swapped, swap them back")
+        raise bad(
+            path,
+            number,
+            f"start {one_line(start, 40)} > end {one_line(end, 40)}; if the columns are swapped, swap them back",
+        )
     check_range(path, number, high, "end")
     return low, high
 
@@ -131,7 +139,7 @@ def read_gff(path: Path, keep: Collection[str] | None = None) -> Features:
     """
     columns: dict[str, list[Any]] = {name: [] for name in COLUMNS}
     contigs: dict[str, Contig] = {}
-    kind = ""
+    kind, check = "", record_guard(path)
     for number, line in lines(path):
         if line.startswith("#"):
             if line.startswith("##sequence-region"):
@@ -143,25 +151,27 @@ def read_gff(path: Path, keep: Collection[str] | None = None) -> Features:
             break  # sequence without the directive: GFF3 allows it
         if not line.strip():
             continue
-        fields = line.split("\t")
+        fields = line.split("\t", 9)
         if len(fields) not in (8, 9):
-            hint = "; columns are separated by tabs, not blanks" if len(line.split()) >= 8 else ""
-            raise bad(path, number, f"{len(fields)} columns; GFF3 and GTF have 9{hint}")
+            many = line.count("\t") + 1
+            hint = "; columns are separated by tabs, not blanks" if len(line[:4000].split(None, 8)) >= 8 else ""
+            raise bad(path, number, f"{many} columns; GFF3 and GTF have 9{hint}")
         text = fields[8] if len(fields) == 9 else ""
         if not kind and text:
             kind = "gtf" if _GTF.match(text) else "gff3"
         contig = unquote(fields[0]) if "%" in fields[0] else fields[0]
         start, end = span(path, number, fields[3], fields[4], 1)
         if fields[6] not in ("+", "-", ".", "?"):
-            raise bad(path, number, f"strand {fields[6]!r}; wanted '+', '-' or '.'")
+            raise bad(path, number, f"strand {shown(fields[6])}; wanted '+', '-' or '.'")
         if fields[7] not in (".", "0", "1", "2"):
-            raise bad(path, number, f"phase {fields[7]!r}; wanted 0, 1, 2 or '.'")
+            raise bad(path, number, f"phase {shown(fields[7])}; wanted 0, 1, 2 or '.'")
         type_ = fields[2]
-        if start == 0 and type_ in WHOLE and type_ != "biological_region":
+        if start == 0 and type_ in WHOLE and len(text) < LONG and type_ != "biological_region":
             _whole(contigs, contig, end, text)
         contigs.setdefault(contig, Contig())
         if keep is not None and contig not in keep:
             continue
+        check(number, text, len(columns["line"]))
         own, parent, name = _gtf_names(type_, text) if kind == "gtf" else _gff_names(text)
         values = (contig, start, end, fields[6].replace("?", "."), ALIASES.get(type_, type_), own, parent, name,
                   -1 if fields[7] == "." else int(fields[7]), -1, fields[1], number, text)  # fmt: skip
@@ -175,7 +185,7 @@ def read_gff(path: Path, keep: Collection[str] | None = None) -> Features:
 def _declare(path: Path, number: int, line: str, contigs: dict[str, Contig]) -> None:
     words = line.split()
     if len(words) != 4 or not is_whole(words[3]) or len(words[3]) > 4000:
-        raise bad(path, number, f"{line!r}; wanted '##sequence-region name start end'")
+        raise bad(path, number, f"{shown(line)}; wanted '##sequence-region name start end'")
     before = contigs.get(words[1], Contig())
     contigs[words[1]] = Contig(check_range(path, number, int(words[3]), "length"), before.circular, before.aliases)
 
@@ -199,7 +209,7 @@ def _gff_names(text: str) -> tuple[str, str, str]:
 
 
 def _gtf_names(type_: str, text: str) -> tuple[str, str, str]:
-    found = dict(re.findall(r'([\w.]+)\s+"([^"]*)"', text))
+    found = dict(_GTF_PAIR.findall(text))
     gene, transcript = found.get("gene_id", ""), found.get("transcript_id", "")
     name = found.get("gene_name") or gene or transcript
     # A gene and its transcript may bear the same id (StringTie, UCSC): the prefixes keep them apart.

@@ -13,8 +13,10 @@ from pathlib import Path
 from typing import Any
 
 from bioterp.annotations.features import Contig, Features, table_of
-from bioterp.annotations.intervals import bad, check_range, is_whole, lines
-from bioterp.errors import InputError, missing_package
+from bioterp.annotations.intervals import bad, check_range, is_whole, record_guard
+from bioterp.doors import text_lines as lines
+from bioterp.errors import InputError, missing_package, one_line, shown
+from bioterp.genotypes import BROKEN, quiet
 
 _CONTIG = re.compile(r"##contig=<.*?ID=([^,>]+)")
 _LENGTH = re.compile(r"[,<]length=(\d+)")
@@ -30,7 +32,7 @@ def read_vcf(path: Path, keep: Collection[str] | None = None, type_: str | None 
     columns: dict[str, list[Any]] = {
         name: [] for name in ("contig", "start", "end", "name", "line", "attributes", "class", "FILTER", "QUAL", "REF")
     }
-    header, found = False, 0
+    header, found, check = False, 0, record_guard(path)
     for number, line in _text(path):
         if line.startswith("#"):
             if line.startswith("##contig"):
@@ -54,10 +56,11 @@ def read_vcf(path: Path, keep: Collection[str] | None = None, type_: str | None 
             raise bad(path, number, f"POS {at[:40]!r} is not a whole number")
         check_range(path, number, int(at), "POS")
         if not ref.strip():
-            raise bad(path, number, f"REF {ref!r} is empty; VCF has the reference bases there")
+            raise bad(path, number, f"REF {shown(ref)} is empty; VCF has the reference bases there")
         contigs.setdefault(contig, Contig())
         if keep is not None and contig not in keep:
             continue
+        check(number, info, len(columns["line"]))
         if int(at) == 0:
             continue  # a telomere by the specification: before the first base
         start, end = int(at) - 1, int(at) - 1 + len(ref)
@@ -66,7 +69,7 @@ def read_vcf(path: Path, keep: Collection[str] | None = None, type_: str | None 
         if until:
             end = check_range(path, number, int(until[1][:4000]), "END")
             if end <= start:
-                raise bad(path, number, f"END={end} lies before POS {at}")
+                raise bad(path, number, f"END={end} lies before POS {one_line(at, 40)}")
         values = (contig, start, end, name if name != "." else f"{contig}:{at}:{ref}:{alt}", number,
                   "" if info == "." else info, kind, passed, quality, ref)  # fmt: skip
         for column, value in zip(columns.values(), values, strict=True):
@@ -122,19 +125,19 @@ def _text(path: Path) -> Iterator[tuple[int, str]]:
     with path.open("rb") as file:
         magic = file.read(18)
     if path.suffix.lower() != ".bcf" and magic[:3] != b"BCF":
-        yield from lines(path)
+        yield from lines(path, "CALLS")
         return
     try:
         import pysam
     except ImportError:
         raise missing_package("pysam", "dna", "reading BCF") from None
     try:
-        with pysam.VariantFile(str(path)) as file:
+        with quiet(pysam), pysam.VariantFile(str(path)) as file:
             number = 0
             for number, text in enumerate(str(file.header).splitlines(), 1):
                 yield number, text
             for record in file:
                 number += 1
                 yield number, str(record).rstrip("\n")
-    except (OSError, ValueError) as error:
-        raise InputError(f"{path} cannot be read as BCF: {error}") from None
+    except BROKEN as error:
+        raise InputError(f"{path} cannot be read as BCF: {one_line(error)}") from None

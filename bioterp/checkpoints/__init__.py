@@ -26,9 +26,10 @@ from bioterp.checkpoints import (
 from bioterp.checkpoints.building import Asked
 from bioterp.checkpoints.calibrating import calibrate
 from bioterp.checkpoints.inspecting import inspect
-from bioterp.checkpoints.reading import BROKEN, Opened, open_checkpoint
+from bioterp.checkpoints.reading import Opened, open_checkpoint
 from bioterp.dictionary import Dictionary
-from bioterp.errors import BioterpError, InputError, nearest
+from bioterp.errors import BioterpError, InputError, nearest, one_line
+from bioterp.models.containers import BROKEN
 
 __all__ = ["FORMATS", "calibrate", "inspect", "load_dictionary", "save"]
 
@@ -87,7 +88,7 @@ def load_dictionary(
     except BioterpError:
         raise
     except BROKEN as error:
-        raise InputError(f"{opened.path} is not a whole {name} checkpoint: {' '.join(str(error).split())}") from error
+        raise InputError(f"{opened.path} is not a whole {name} checkpoint: {one_line(error)}") from error
     return dictionary
 
 
@@ -98,7 +99,7 @@ def recognised(opened: Opened) -> str:
         held = sorted(opened.keys)
         raise InputError(
             f"{opened.path} is no dictionary of {', '.join(FORMATS)}: it holds {len(held)} tensors"
-            + (f" ({', '.join(held[:8])}{', …' if len(held) > 8 else ''})" if held else "")
+            + (f" ({one_line(', '.join(held[:8]))}{', …' if len(held) > 8 else ''})" if held else "")
         )
     if len(found) > 1:
         choice = " or ".join(f"format={name!r}" for name in found)

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import json
-import pickle
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -11,21 +9,17 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from safetensors import SafetensorError
 from safetensors.torch import load_file
 
-from bioterp.errors import InputError
-from bioterp.models.containers import is_safetensors, refusal
+from bioterp.doors import json_of
+from bioterp.errors import InputError, shown
+from bioterp.models.containers import BROKEN, check_container, is_safetensors, refusal
 
 WEIGHTS = (".safetensors", ".pt", ".pth", ".ckpt", ".bin")
 KNOWN = ("sae_weights.safetensors", "sae.safetensors", "ae.pt")  # what a folder's weights are called first of all
 STEP = re.compile(r"ae_(\d+)\.pt")
 # What wrappers of training put before every name; none of them begins a name of a layout read here.
 PREFIXES = ("_orig_mod.", "module.", "model.", "sae_model.", "sae.")
-BROKEN = (
-    SafetensorError, pickle.UnpicklingError, RuntimeError, EOFError, ValueError, KeyError, IndexError, TypeError,
-    AttributeError, OverflowError, OSError,
-)  # fmt: skip
 # JSON beside the weights; of a checkpoint of an unfinished run it lies one folder up.
 CONFIGS = ("cfg.json", "config.json")
 
@@ -88,6 +82,7 @@ def weights_in(folder: Path) -> tuple[Path, int | None]:
 
 def read_file(path: Path) -> tuple[dict[str, torch.Tensor], dict[str, Any]]:
     """(tensors by name with prefixes off, everything else at the top of the file)."""
+    check_container(path)
     try:
         if path.suffix == ".safetensors" or is_safetensors(path):
             held: Any = load_file(path)
@@ -126,10 +121,7 @@ def read_config(folder: Path) -> dict[str, Any]:
 
 
 def read_json(path: Path) -> dict[str, Any]:
-    try:
-        value = json.loads(path.read_text())
-    except ValueError as error:
-        raise InputError(f"{path} is damaged: it is not JSON ({error})") from None
+    value = json_of(path)
     if not isinstance(value, dict):
         raise InputError(f"{path} should hold a record of settings and holds a {type(value).__name__}")
     return value
@@ -142,7 +134,5 @@ def whole(value: Any, what: str) -> int:
     except (TypeError, ValueError, RuntimeError, OverflowError):
         number = 0.0
     if not 1 <= number < 1e15 or number != int(number):
-        raise InputError(
-            f"{what} should be a whole number, 1 or more; the file says {' '.join(str(value).split())[:60]}"
-        )
+        raise InputError(f"{what} should be a whole number, 1 or more; the file says {shown(value)}")
     return int(number)

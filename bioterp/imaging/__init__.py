@@ -14,11 +14,10 @@ from typing import NamedTuple, Protocol
 
 import numpy as np
 
+from bioterp import limits
 from bioterp.arrays import Array
 from bioterp.errors import InputError
 
-# The float32 voxels of one frame; a header that claims more is refused before anything is allocated.
-MOST_BYTES = 8 << 30
 # An affine whose cell is flatter than this (volume over product of its edges) has lost an axis.
 FLATTEST = 1e-4
 EDGES = (1e-6, 1e3)  # mm; a voxel outside is a damaged header
@@ -161,14 +160,12 @@ def check_affine(path: Path, affine: Array, what: str) -> Array:
 
 
 def check_size(path: Path, shape: tuple[int, int, int]) -> None:
-    """InputError for an image without voxels, or with more than fit MOST_BYTES as float32."""
+    """InputError for an image without voxels, or with more than are read; before anything is allocated."""
     if min(shape) < 1:
         raise InputError(
             f"{path} has a size of {' × '.join(map(str, shape))} voxels: it holds no image; fetch it again"
         )
-    need = shape[0] * shape[1] * shape[2] * 4
-    if need > MOST_BYTES:
-        raise InputError(
-            f"{path} says it has {' × '.join(map(str, shape))} voxels ({need / 2**30:.0f} GB), and at most "
-            f"{MOST_BYTES >> 30} GB are read; its header is damaged, or crop the image first"
-        )
+    voxels = shape[0] * shape[1] * shape[2]
+    limits.check(
+        "VOXELS", voxels, f"{path} says it has {' × '.join(map(str, shape))} voxels, {voxels * 4 / 1e9:,.1f} GB"
+    )

@@ -6,7 +6,8 @@ import re
 from pathlib import Path
 from typing import Any
 
-from bioterp.errors import InputError, nearest
+from bioterp import limits
+from bioterp.errors import InputError, nearest, shown
 from bioterp.imaging.sheet import ENTITY, read_table
 
 OURS = ("scan", "subject", "path", "image", "session", "t")
@@ -39,9 +40,9 @@ def bids_folder(folder: Path, suffix: str | None) -> tuple[Any, list[tuple[str, 
     if suffix not in found:
         raise InputError(f"the BIDS folder {folder} holds no {suffix!r} images; {nearest(suffix, found)}")
     scans = found[suffix]
-    both = {scan for scan, *_ in scans if sum(scan == other for other, *_ in scans) > 1}
-    if both:
-        raise InputError(f"the BIDS folder {folder} holds {sorted(both)[0]} twice (.nii and .nii.gz?); remove one")
+    both = limits.twice(scan for scan, *_ in scans)
+    if both is not None:
+        raise InputError(f"the BIDS folder {folder} holds {both} twice (.nii and .nii.gz?); remove one")
     frame = pd.DataFrame(
         {"scan": [s[0] for s in scans], "subject": [s[1] for s in scans], "path": [str(s[3]) for s in scans]}
     )
@@ -52,7 +53,8 @@ def bids_folder(folder: Path, suffix: str | None) -> tuple[Any, list[tuple[str, 
     people = _people(folder / PEOPLE)
     # In a dataset of several sites or readers participants.tsv may itself say block or split: kept under their names.
     joined = frame.merge(people, how="left", left_on="subject", right_index=True)
-    without = [person for person in people.index if person not in set(frame["subject"])]
+    here = set(frame["subject"])
+    without = [person for person in people.index if person not in here]
     return joined, left + [(person, "", f"no {suffix} image") for person in without]
 
 
@@ -64,8 +66,8 @@ def _people(path: Path) -> Any:
             f"{path} has no column 'participant_id', which BIDS asks for; {nearest('participant_id', people)}"
         )
     names = [name if name.startswith("sub-") else f"sub-{name}" for name in people.pop("participant_id")]
-    twice = sorted({name for name in names if names.count(name) > 1})
-    if twice:
-        raise InputError(f"{path} lists {twice[0]} twice; keep one line per participant")
+    twice = limits.twice(names)
+    if twice is not None:
+        raise InputError(f"{path} lists {shown(twice)} twice; keep one line per participant")
     people.index = names
     return people.rename(columns={name: f"{name}_participants" for name in people.columns if name in OURS})

@@ -8,8 +8,10 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
+from bioterp import doors, limits
 from bioterp.arrays import Array
-from bioterp.errors import InputError, missing_package
+from bioterp.errors import InputError, missing_package, one_line
+from bioterp.imaging.dicom_packed import check_streams
 
 # What pydicom and its decoders fail with on a file that is cut or damaged.
 BROKEN = (
@@ -25,6 +27,7 @@ OBJECTS = {
     "66": "raw data or fiducials",
     "88": "a structured report", "11": "a presentation state", "104.1": "a PDF",
 }  # fmt: skip
+DEFLATED = "1.2.840.10008.1.2.1.99"
 PIXELS = (0x0008, 0x0009, 0x0010)  # of group 7FE0: float, double and integer pixel data
 DECODERS = {"JPEG 2000": "pylibjpeg-openjpeg", "High-Throughput": "pylibjpeg-openjpeg", "JPEG-LS": "pyjpegls"}
 GPL_DECODER = "pylibjpeg-libjpeg"  # the other JPEG kinds; GPL-3.0, therefore the user's choice
@@ -51,18 +54,32 @@ def read_dataset(path: Path, *, pixels: bool, tags: Sequence[str] | None = None)
     try:
         with open(path, "rb") as handle, warnings.catch_warnings():
             warnings.simplefilter("ignore")
+            _check_deflated(handle, path)
             dataset = pydicom.dcmread(
                 handle, force=True, stop_before_pixels=not pixels, specific_tags=None if tags is None else list(tags)
             )
             at = handle.tell()
             start = handle.read(4)
             before = 8 if dataset.original_encoding[0] else 12  # tag, (type) and length of the pixel element
+    except InputError:
+        raise
     except broken() as error:
         raise InputError(f"{path} is damaged or no DICOM file ({short(error)}); fetch it again") from None
-    if pixels or str(_syntax(dataset)).endswith(".1.99"):  # a deflated file is unpacked whole
+    if pixels or str(_syntax(dataset)) == DEFLATED:  # such a file is unpacked whole
         return dataset, None
     there = any(struct.pack(order + "HH", 0x7FE0, code) == start for code in PIXELS for order in "<>")
     return dataset, path.stat().st_size - at - before if there else 0
+
+
+def _check_deflated(handle: Any, path: Path) -> None:
+    """Refuse a file whose elements are deflated and unpack to more than an image: pydicom unpacks them whole."""
+    from pydicom.filereader import _read_file_meta_info, read_preamble
+
+    read_preamble(handle, True)
+    meta = _read_file_meta_info(handle)
+    if str(element(meta, "TransferSyntaxUID") or "").strip("\0 ") == DEFLATED:
+        doors.check_inflated(path, handle, 4 * limits.most("VOXELS"), "is deflated and")
+    handle.seek(0)
 
 
 def not_an_image(dataset: Any) -> str | None:
@@ -87,8 +104,14 @@ def decode(path: Path, frames: Sequence[int]) -> Iterator[Array]:
     from pydicom.pixels.utils import iter_pixels
 
     dataset, _ = read_dataset(path, pixels=True)
-    check_syntax(dataset, path)
     failures: tuple[type[Exception], ...] = (StopIteration, *broken())
+    if check_syntax(dataset, path):
+        try:
+            check_streams(dataset, path)
+        except InputError:
+            raise
+        except failures as error:
+            raise InputError(f"{path}: its pixels are cut off or damaged ({short(error)}); fetch it again") from None
     decoded = iter_pixels(dataset, indices=list(frames))
     for _ in frames:
         try:
@@ -128,18 +151,19 @@ def check_syntax(dataset: Any, path: Path) -> bool:
             dataset.file_meta = FileMetaDataset()
         uid = ImplicitVRLittleEndian if implicit else ExplicitVRLittleEndian if little else ExplicitVRBigEndian
         dataset.file_meta.TransferSyntaxUID = uid
+    named = one_line(uid.name, 60)
     try:
         decoder = get_decoder(uid)
         ready, packed = decoder.is_available, decoder.is_encapsulated
     except NotImplementedError:
         raise InputError(
-            f"{path} is stored as {uid.name}, which pydicom cannot decode; convert it to NIfTI with dcm2niix"
+            f"{path} is stored as {named}, which pydicom cannot decode; convert it to NIfTI with dcm2niix"
         ) from None
     if not ready:
         plug = next((plug for kind, plug in DECODERS.items() if kind in uid.name), GPL_DECODER)
         licence = " (its licence is GPL-3.0)" if plug == GPL_DECODER else ""
         raise InputError(
-            f"{path} is compressed as {uid.name} and no decoder for it is installed: pip install {plug}{licence}, "
+            f"{path} is compressed as {named} and no decoder for it is installed: pip install {plug}{licence}, "
             "or convert the series to NIfTI with dcm2niix"
         )
     return bool(packed)

@@ -12,7 +12,7 @@ from typing import IO, Any
 import numpy as np
 
 from bioterp.arrays import Array
-from bioterp.errors import InputError
+from bioterp.errors import InputError, one_line
 from bioterp.imaging import Slab
 
 HEAD = 544  # the NIfTI-2 header is the longest
@@ -57,13 +57,15 @@ def sniff(path: Path) -> tuple[str, bytes]:
     if not path.exists():
         why = " (a link whose content is not here: datalad get, or git annex get)" if path.is_symlink() else ""
         raise InputError(f"there is no image {path}{why}")
+    if not path.is_file():
+        raise InputError(f"{path} is no plain file (a pipe or device) and an image was wanted")
     if path.suffix == ".img" and path.with_suffix(".hdr").is_file():
         return sniff(path.with_suffix(".hdr"))
     try:
         with opened(path) as handle:
             head = handle.read(HEAD)
     except DAMAGED as error:
-        raise InputError(f"{path} is a damaged gzip file ({error}); fetch it again") from None
+        raise InputError(f"{path} is a damaged gzip file ({one_line(error)}); fetch it again") from None
     except OSError as error:
         raise InputError(f"{path} cannot be read ({error.strerror or error}); check its permissions") from None
     if not head:

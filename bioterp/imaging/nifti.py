@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 
 from bioterp.arrays import Array
-from bioterp.errors import InputError, missing_package
+from bioterp.errors import InputError, missing_package, one_line
 from bioterp.imaging import Volume, check_affine, check_size
 from bioterp.imaging.facts import from_sidecar
 from bioterp.imaging.files import Run
@@ -48,7 +48,7 @@ def open_nifti(path: Path, head: bytes, assume_ras: bool = False) -> Volume:
         shape, frames = _shape(path, header)
         offset = int(header["vox_offset"])
     except broken as error:
-        raise InputError(f"{path} has a damaged NIfTI header: {_one_line(error)}; fetch it again") from None
+        raise InputError(f"{path} has a damaged NIfTI header: {one_line(error)}; fetch it again") from None
     check_size(path, shape)
     pair = magic[:2] == b"ni"
     image = _pixels_of_pair(path) if pair else path
@@ -82,7 +82,7 @@ def open_mgh(path: Path, head: bytes, assume_ras: bool = False) -> Volume:
         dtype = _number(path, np.dtype(header.get_data_dtype()).newbyteorder(">"))
         affine = np.asarray(header.get_affine(), np.float64)
     except (ValueError, KeyError, OverflowError, mghformat.MGHError) as error:
-        raise InputError(f"{path} has a damaged MGH header: {_one_line(error)}; fetch it again") from None
+        raise InputError(f"{path} has a damaged MGH header: {one_line(error)}; fetch it again") from None
     shape, frames = (dims[0], dims[1], dims[2]), dims[3]
     check_size(path, shape)
     if frames < 1:
@@ -140,7 +140,7 @@ def _affine(
             qform = to_mm @ np.asarray(header.get_qform(), np.float64)
         except (ValueError, ArithmeticError) as error:  # a quaternion that is none
             if codes[0] <= 0:
-                raise InputError(f"{path}: its qform is damaged ({_one_line(error)}); repair the header") from None
+                raise InputError(f"{path}: its qform is damaged ({one_line(error)}); repair the header") from None
             notes.append("the qform is damaged; the sform is used")
     if codes[0] <= 0:
         assert qform is not None  # one of the two codes is above 0
@@ -180,7 +180,3 @@ def _pixels_of_pair(path: Path) -> Path:
     raise InputError(
         f"{path} is the header of a pair whose voxels are in {base.with_suffix('.img').name}, which is not here"
     )
-
-
-def _one_line(error: Exception) -> str:
-    return " ".join(str(error).split())[:200].rstrip(".") or type(error).__name__

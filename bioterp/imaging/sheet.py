@@ -10,13 +10,17 @@ A scan whose file is not there is left out with the reason and the others go on.
 
 from __future__ import annotations
 
+import io
 import os
 import re
+import zlib
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from bioterp.errors import InputError, nearest
+from bioterp import limits
+from bioterp.doors import whole
+from bioterp.errors import InputError, nearest, one_line, shown
 
 IMAGES = (".nii", ".nii.gz", ".mgz", ".mgh", ".hdr")
 MISSING = ["", "n/a", "N/A", "NA", "NaN", "nan"]
@@ -24,6 +28,9 @@ TEXT = ("scan", "subject", "path", "block", "split")
 SHEET = "scans.tsv"
 ENTITY = re.compile(r"(?:^|_)([a-z]+)-([a-zA-Z0-9+]+)")
 LONGEST = 128
+# What no folder may be called somewhere: separators, and what Windows refuses or takes for a device.
+NO_NAME = '/\\:<>"|?*'
+RESERVED = re.compile(r"(con|prn|aux|nul|com\d|lpt\d)(\..*)?|.*[ .]", re.IGNORECASE)
 
 
 @dataclass(frozen=True)
@@ -65,26 +72,42 @@ def read_sheet(source: Any, *, suffix: str | None = None) -> Sheet:
 
 
 def read_table(path: Path) -> Any:
+    """A table of text cells, plain or gzipped, tabs or (.csv) commas; InputError for what is none, or too large."""
     import pandas as pd
 
+    mark = "," if path.name.lower().removesuffix(".gz").endswith(".csv") else "\t"
     try:
+        text = whole(path, "TABLE").decode("utf-8-sig")
+        _check_cells(path, text, mark)
         frame = pd.read_csv(
-            path, sep="," if path.suffix.lower() == ".csv" else "\t", dtype=str, keep_default_na=False,
-            encoding="utf-8-sig", skipinitialspace=True, index_col=False, header=None,
+            io.StringIO(text), sep=mark, dtype=str, keep_default_na=False, skipinitialspace=True, index_col=False,
+            header=None,
         )  # fmt: skip
+    except InputError:
+        raise
     except UnicodeDecodeError:
         raise InputError(f"{path} is not UTF-8 text; save it as a tab-separated UTF-8 file") from None
-    except (pd.errors.ParserError, pd.errors.EmptyDataError, ValueError) as error:
-        reason = " ".join(str(error).split())[:200].rstrip(".")
+    except (pd.errors.ParserError, pd.errors.EmptyDataError, ValueError, OverflowError, EOFError, zlib.error) as error:
         raise InputError(
-            f"{path} is not a readable table ({reason}); wanted a header line and one line per scan"
+            f"{path} is not a readable table ({one_line(error)}); wanted a header line and one line per scan"
         ) from None
+    except OSError as error:
+        raise InputError(f"{path} cannot be read ({one_line(error.strerror or error)})") from None
     # The header is taken as a row, because pandas silently renames a column that comes twice.
     names = [str(name).strip() for name in frame.iloc[0]]
     _once(names, str(path))
     frame = frame.iloc[1:].reset_index(drop=True)
     frame.columns = pd.Index(names)
     return frame.map(lambda cell: cell.strip() if isinstance(cell, str) else cell)
+
+
+def _check_cells(path: Path, text: str, mark: str) -> None:
+    """InputError for more columns, or more cells, than a table may have; counted before any is made."""
+    end = text.find("\n")
+    columns = text.count(mark, 0, len(text) if end < 0 else end) + 1
+    limits.check("COLUMNS", columns, f"{path} has {columns:,} columns")
+    cells = columns * (text.count("\n") + 1)
+    limits.check("CELLS", cells, f"{path} has {columns:,} columns and so many lines that it makes {cells:,} cells")
 
 
 def _finish(frame: Any, folder: Path, what: str, left: list[tuple[str, str, str]] | None = None) -> Sheet:
@@ -98,7 +121,7 @@ def _finish(frame: Any, folder: Path, what: str, left: list[tuple[str, str, str]
         if "image" not in columns:
             raise InputError(
                 f"{what} has no column 'path' or 'image' that names the images "
-                f"(its columns: {', '.join(columns[:12])}); "
+                f"(its columns: {', '.join(one_line(name, 60) for name in columns[:12])}); "
                 + (nearest("path", columns) if len(columns) > 1 else "add one")
             )
         frame = frame.rename(columns={"image": "path"})
@@ -137,9 +160,9 @@ def _finish(frame: Any, folder: Path, what: str, left: list[tuple[str, str, str]
 
 
 def _once(names: list[str], what: str) -> None:
-    twice = sorted({name for name in names if names.count(name) > 1})
-    if twice:
-        raise InputError(f"{what} has the column {twice[0]!r} twice; give each column its own name")
+    twice = limits.twice(names)
+    if twice is not None:
+        raise InputError(f"{what} has the column {shown(twice)} twice; give each column its own name")
 
 
 def _typed(column: Any, text: bool) -> Any:
@@ -169,8 +192,8 @@ def _check_ids(frame: Any, what: str) -> None:
                         f"{what} has a line without a scan id; give every scan one, or leave out the column 'scan'"
                     )
                 continue
-            bad = next((c for c in value if c in "/\\:" or not c.isprintable()), ".." if ".." in value else "")
-            if bad or value in ("", ".") or len(value) > LONGEST:
+            bad = next((c for c in value if c in NO_NAME or not c.isprintable()), ".." if ".." in value else "")
+            if bad or value in ("", ".") or len(value) > LONGEST or RESERVED.fullmatch(value):
                 raise InputError(
                     f"{what}: the {name} id {value[:40]!r} cannot name a folder"
                     f"{f' (it has {bad!r})' if bad else ''}; use letters, digits, '-' and '_'"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import zlib
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -9,7 +10,8 @@ import numpy as np
 import pandas as pd
 
 from bioterp.arrays import Array
-from bioterp.errors import AlignmentError, InputError, nearest
+from bioterp.doors import open_text, parquet_of
+from bioterp.errors import AlignmentError, InputError, nearest, one_line
 from bioterp.grid import Grid, Space
 from bioterp.rows import SPLITS, Rows, split_of
 
@@ -60,10 +62,14 @@ def _read(path: Path) -> pd.DataFrame:
     ends = path.suffixes[-2:] if path.suffix == ".gz" else path.suffixes[-1:]
     try:
         if ".parquet" in ends:
-            return pd.read_parquet(path)
+            return parquet_of(path)
         return pd.read_csv(path, sep="," if ".csv" in ends else "\t", dtype=dict.fromkeys(TEXT, str))
-    except (pd.errors.ParserError, pd.errors.EmptyDataError, UnicodeDecodeError, ValueError, OSError) as error:
-        raise InputError(f"{path} cannot be read as a table of coordinates: {error}") from None
+    except InputError:
+        raise
+    except (
+        pd.errors.ParserError, pd.errors.EmptyDataError, ValueError, OSError, EOFError, zlib.error, OverflowError,
+    ) as error:  # fmt: skip
+        raise InputError(f"{path} cannot be read as a table of coordinates: {one_line(error)}") from None
 
 
 def _whole(values: pd.Series, name: str) -> Array:
@@ -81,9 +87,10 @@ def read_lengths(lengths: str | Path | Mapping[str, int] | None) -> dict[str, in
     if lengths is None or isinstance(lengths, Mapping):
         return {str(name): int(length) for name, length in (lengths or {}).items()}
     try:
-        table = pd.read_csv(lengths, sep="\t", header=None, usecols=[0, 1], dtype={0: str, 1: np.int64})
+        with open_text(Path(lengths)) as handle:
+            table = pd.read_csv(handle, sep="\t", header=None, usecols=[0, 1], dtype={0: str, 1: np.int64})
     except (ValueError, OSError) as error:
-        raise InputError(f"{lengths} is not a file of contig names and lengths: {error}") from None
+        raise InputError(f"{lengths} is not a file of contig names and lengths: {one_line(error)}") from None
     return dict(zip(table[0], table[1].astype(int), strict=True))
 
 

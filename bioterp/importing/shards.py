@@ -14,8 +14,6 @@ table must be in the order of the file. Sequences of predict_evo2 are put in the
 
 from __future__ import annotations
 
-import json
-import pickle
 import re
 import zipfile
 from collections.abc import Sequence
@@ -26,7 +24,8 @@ from typing import Any
 import numpy as np
 
 from bioterp.arrays import Array, BFloat16, read_safetensors
-from bioterp.errors import InputError, StoreError, nearest
+from bioterp.doors import json_of, yaml_of
+from bioterp.errors import InputError, StoreError, nearest, one_line
 from bioterp.values import Dense, Values
 
 FORMATS = {
@@ -125,7 +124,14 @@ def _npy(file: Path) -> Array:
         array = np.load(file, mmap_mode="r", allow_pickle=False)
     except OSError as error:
         raise InputError(f"{file} cannot be read: {error}") from None
-    except (ValueError, EOFError, zipfile.BadZipFile):  # NumPy's own message advises to unpickle the file
+    except (
+        ValueError,
+        EOFError,
+        OverflowError,
+        MemoryError,
+        SyntaxError,
+        zipfile.BadZipFile,
+    ):  # NumPy's own message advises to unpickle the file
         raise InputError(
             f"{file} is not a plain .npy array of numbers: it is damaged, cut off or of another format"
         ) from None
@@ -151,11 +157,13 @@ def _named(file: Path, tensor: str | None) -> Array | BFloat16:
 def _torch(file: Path, format: str) -> list[Shard]:
     import torch
 
+    from bioterp.models.containers import BROKEN, check_container
+
+    check_container(file)
     try:
         held = torch.load(file, map_location="cpu", weights_only=True, mmap=True)
-    except (pickle.UnpicklingError, RuntimeError, EOFError, OSError, ValueError) as error:
-        reason = str(error).splitlines()[0] if str(error) else type(error).__name__
-        raise InputError(f"{file} cannot be read as a torch file of plain tensors: {reason}") from None
+    except BROKEN as error:
+        raise InputError(f"{file} cannot be read as a torch file of plain tensors: {one_line(error)}") from None
     if isinstance(held, dict) and "hidden_embeddings" in held:
         return _predictions(file, held)
     if isinstance(held, dict):
@@ -217,15 +225,7 @@ def _metadata(file: Path) -> dict[str, Any]:
     """What a tool wrote beside its shards; {} when it wrote nothing."""
     if not file.is_file():
         return {}
-    try:
-        if file.suffix == ".json":
-            told = json.loads(file.read_text())
-        else:
-            import yaml
-
-            told = yaml.safe_load(file.read_text())
-    except ValueError as error:
-        raise InputError(f"{file} cannot be read: {error}") from None
+    told = json_of(file) if file.suffix == ".json" else yaml_of(file)
     return told if isinstance(told, dict) else {}
 
 

@@ -16,11 +16,11 @@ What a model answers to is in `base.Model`; the known names are data in `known.p
 from __future__ import annotations
 
 import difflib
-import json
 import re
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from bioterp.doors import json_of
 from bioterp.errors import InputError, nearest
 from bioterp.models.known import KNOWN, Known
 
@@ -36,6 +36,7 @@ DTYPES = ("float32", "float16", "bfloat16")
 # model_type of transformers folders that are vision towers, or hold one (`vision.TOWERS`, readable without torch).
 VISION = ("dinov2", "dinov2_with_registers", "dinov3_vit", "siglip_vision_model", "vit", "siglip", "gemma3")
 VOLUMES = ("in_channels", "multiple", "size", "tokens", "prefix", "slices", "channels", "wants", "anchor")
+FACTORY = re.compile(r"[A-Za-z_][\w.]*:[A-Za-z_]\w*")
 OPTIONS = {
     "evo2": ("context",),
     "splice": ("dtype", "flank"),
@@ -127,6 +128,16 @@ def load_model(
         raise InputError(f"{error}; did you mean {meant!r}?") from error
 
 
+def runs_code(name: str) -> bool:
+    """Whether a name is a factory of one's own, package.module:factory: importing and calling it runs its code."""
+    return (
+        name not in KNOWN
+        and not Path(name).is_dir()
+        and not name.startswith("monai:")
+        and bool(FACTORY.fullmatch(name))
+    )
+
+
 def meant_by(name: str) -> str | None:
     """The known model whose name is all but this one; None for a known name and for one like none."""
     if name in KNOWN or name in SHIPPED:
@@ -152,7 +163,7 @@ def loader_of(name: str) -> tuple[str, str]:
         return "monai", name
     if re.fullmatch(r"meshnet(/\w+)?", name):
         return "meshnet", name
-    if re.fullmatch(r"[A-Za-z_][\w.]*:[A-Za-z_]\w*", name):
+    if FACTORY.fullmatch(name):
         return "factory", name
     if name.startswith("bioterp/"):  # shipped with the package: the hub has none of them
         raise InputError(f"there is no model {name!r} in this installation; {nearest(name, SHIPPED)}")
@@ -175,10 +186,9 @@ def _of_folder(folder: Path) -> str:
             f"the folder {folder} has no config.json; wanted a transformers folder, one with a MONAI network (config."
             "json, or a bundle's configs/), or a MeshNet (model.json)"
         )
-    try:
-        config = json.loads((folder / "config.json").read_text(encoding="utf-8"))
-    except ValueError:
-        return "huggingface"  # which tells what is wrong with it
+    config = json_of(folder / "config.json")
+    if not isinstance(config, dict):
+        raise InputError(f"{folder / 'config.json'} holds a {type(config).__name__}; wanted an object")
     if "monai" in config:
         return "monai"
     if config.get("model_type") in VISION:

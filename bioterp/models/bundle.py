@@ -8,7 +8,6 @@ anything else is refused unless the user trusts the bundle.
 from __future__ import annotations
 
 import importlib
-import json
 import re
 import sys
 from collections.abc import Mapping
@@ -17,6 +16,8 @@ from typing import Any
 
 from torch import nn
 
+from bioterp import limits
+from bioterp.doors import json_of, yaml_of
 from bioterp.errors import InputError
 
 CONFIGS = [f"{name}.{end}" for name in ("inference", "train") for end in ("json", "yaml", "yml")]
@@ -98,17 +99,7 @@ def _recipe(kind: str, step: Mapping[str, Any]) -> Any:
 
 def _config(folder: Path) -> dict[str, Any]:
     path = next(folder / "configs" / name for name in CONFIGS if (folder / "configs" / name).is_file())
-    try:
-        if path.suffix == ".json":
-            config = json.loads(path.read_text(encoding="utf-8"))
-        else:
-            import yaml
-
-            config = yaml.safe_load(path.read_text(encoding="utf-8"))
-    except ValueError as error:
-        raise InputError(f"{path} cannot be read as {path.suffix[1:]} ({str(error)[:120]})") from error
-    except Exception as error:  # yaml's own errors are no ValueErrors
-        raise InputError(f"{path} cannot be read ({str(error).splitlines()[0][:120]})") from error
+    config = json_of(path) if path.suffix == ".json" else yaml_of(path)
     if not isinstance(config, dict):
         raise InputError(f"{path} holds a {type(config).__name__}; wanted the configuration of a MONAI bundle")
     return config
@@ -121,18 +112,29 @@ def _network(config: Mapping[str, Any], folder: Path) -> Any:
     raise InputError(f"the bundle {folder.name} has no network_def in its configuration; {list(config)[:8]} are there")
 
 
-def _literal(value: Any, config: Mapping[str, Any], at: str, folder: Path, deep: bool = False, depth: int = 0) -> Any:
+def _literal(
+    value: Any,
+    config: Mapping[str, Any],
+    at: str,
+    folder: Path,
+    deep: bool = False,
+    depth: int = 0,
+    seen: list[int] | None = None,
+) -> Any:
     """A value with its references followed. Raises InputError for an expression, a macro or, unless `deep`, a class
     to call inside another."""
+    seen = [0] if seen is None else seen  # values so far: references may multiply
+    seen[0] += 1
+    limits.check("NODES", seen[0], f"{at} of the bundle {folder.name} stands for too many values")
     if depth > 30:
         raise InputError(f"the references of {at} in the bundle {folder.name} go round in a circle; correct them")
     if isinstance(value, Mapping):
         inner = {str(key): one for key, one in value.items() if key != "_desc_"}
         if depth and not deep and "_target_" in inner:
             raise _code(folder, at, f"_target_: {inner['_target_']}")
-        return {key: _literal(one, config, f"{at}#{key}", folder, deep, depth + 1) for key, one in inner.items()}
+        return {key: _literal(one, config, f"{at}#{key}", folder, deep, depth + 1, seen) for key, one in inner.items()}
     if isinstance(value, list):
-        return [_literal(one, config, f"{at}#{i}", folder, deep, depth + 1) for i, one in enumerate(value)]
+        return [_literal(one, config, f"{at}#{i}", folder, deep, depth + 1, seen) for i, one in enumerate(value)]
     if isinstance(value, str) and value.startswith(("$", "%")):
         raise _code(folder, at, value)
     if isinstance(value, str) and value.startswith("@"):
@@ -143,7 +145,7 @@ def _literal(value: Any, config: Mapping[str, Any], at: str, folder: Path, deep:
             except (KeyError, IndexError, TypeError, ValueError):
                 raise InputError(f"{at} of the bundle {folder.name} refers to {value}, which is not there") from None
         # What is referred to stands where it is used: the network itself may be a reference.
-        return _literal(found, config, at, folder, deep, depth + 1)
+        return _literal(found, config, at, folder, deep, depth + 1, seen)
     return value
 
 

@@ -2,26 +2,51 @@
 
 from __future__ import annotations
 
-import json
+import pickle
 import re
+import struct
+import zipfile
 from pathlib import Path
 
+from safetensors import SafetensorError
+
+from bioterp import limits
 from bioterp.errors import InputError
 
-HEADER_LIMIT = 100 << 20  # safetensors' own limit of its header
+SMALL = 64 << 20  # bytes that any checkpoint may unpack to
+# What torch and safetensors fail with on a file that is damaged, cut off, or holds what may not be run.
+BROKEN = (
+    SafetensorError, pickle.UnpicklingError, RuntimeError, EOFError, ValueError, KeyError, IndexError, TypeError,
+    AttributeError, OverflowError, OSError, AssertionError, MemoryError, struct.error, NotImplementedError,
+    zipfile.BadZipFile, ImportError,
+)  # fmt: skip
 UNSAFE = re.compile(r"(?:GLOBAL|class|function)\s+([A-Za-z_][\w.]*)")
 
 
 def is_safetensors(path: Path) -> bool:
-    """Whether a file begins as safetensors does: eight bytes of length, then that many of JSON."""
+    """Whether a file begins as safetensors does: eight bytes of length, then JSON of that length."""
     with path.open("rb") as file:
         size = int.from_bytes(file.read(8), "little")
-        if not 2 <= size <= min(HEADER_LIMIT, path.stat().st_size - 8):
-            return False
-        try:
-            return isinstance(json.loads(file.read(size)), dict)
-        except ValueError:
-            return False
+        return 2 <= size <= path.stat().st_size - 8 and file.read(1) == b"{"
+
+
+def check_container(path: Path) -> None:
+    """InputError for a safetensors header that is too large, and for a zip of torch's that unpacks to far more."""
+    size = path.stat().st_size
+    with path.open("rb") as file:
+        head = file.read(8)
+    if is_safetensors(path):
+        said = int.from_bytes(head, "little")
+        limits.check("TENSORS", said, f"{path} has a header of {said:,} bytes")
+    if head[:4] != b"PK\3\4":
+        return
+    try:
+        with zipfile.ZipFile(path) as packed:
+            unpacked = sum(entry.file_size for entry in packed.infolist())
+    except (zipfile.BadZipFile, ValueError, NotImplementedError, struct.error, OSError):
+        return  # torch says what is wrong with it
+    if unpacked > max(SMALL, limits.most("UNPACKED") * size):
+        raise limits.more("UNPACKED", f"{path} has {size:,} bytes and unpacks to {unpacked:,}")
 
 
 def refusal(path: Path, error: Exception) -> InputError:

@@ -14,7 +14,6 @@ any size; what differs from 256³ is how far zeros lie from the head.
 from __future__ import annotations
 
 import itertools
-import json
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
@@ -24,6 +23,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from bioterp.doors import json_of
 from bioterp.errors import InputError, nearest
 from bioterp.models import tfjs
 from bioterp.models.volumes import VolumeModel
@@ -209,10 +209,7 @@ def _state(about: Mapping[str, Any], place: Path, given: Path | None) -> dict[st
 
 
 def _read(path: Path) -> dict[str, Any]:
-    try:
-        about = json.loads(path.read_text())
-    except (OSError, ValueError) as error:
-        raise InputError(f"{path} cannot be read as JSON ({error})") from error
+    about = json_of(path)
     if not isinstance(about, dict):
         raise InputError(f"{path} holds a {type(about).__name__}; wanted an object")
     return about

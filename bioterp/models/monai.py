@@ -10,7 +10,6 @@ from __future__ import annotations
 import copy
 import importlib
 import inspect
-import json
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
@@ -18,6 +17,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from bioterp.doors import json_of
 from bioterp.errors import InputError, missing_package, nearest
 from bioterp.models.bundle import is_bundle, read_bundle, trusted_network, weights_of
 from bioterp.models.known import KNOWN
@@ -169,7 +169,9 @@ def _recipe(
         return _trusted(source)
     if not (source / "config.json").is_file():
         raise InputError(f"the folder {source} has neither config.json nor a MONAI bundle's configs/inference.json")
-    recipe = json.loads((source / "config.json").read_text(encoding="utf-8"))
+    recipe = json_of(source / "config.json")
+    if not isinstance(recipe, dict):
+        raise InputError(f"{source / 'config.json'} holds a {type(recipe).__name__}; wanted an object")
     for key in recipe:
         if key not in ("monai", *OPTIONS, *NOTES):
             raise InputError(

@@ -25,6 +25,7 @@ from safetensors import safe_open
 from torch import Tensor, nn
 
 from bioterp.arrays import Array
+from bioterp.doors import json_of
 from bioterp.errors import InputError, missing_package
 from bioterp.models.blocks import find_blocks
 from bioterp.models.huggingface import _from, _quiet
@@ -176,7 +177,7 @@ def wants(name: str) -> dict[str, Any]:
 def pixels(own: Callable[..., list[Path]], tower: Tower) -> tuple[tuple[float, ...], tuple[float, ...]]:
     """Mean and standard deviation of pixels: of the folder's processor, or those of the architecture."""
     for path in own("preprocessor_config.json"):
-        told = json.loads(path.read_text())
+        told = json_of(path)
         if isinstance(told.get("image_mean"), list) and isinstance(told.get("image_std"), list):
             return tuple(map(float, told["image_mean"])), tuple(map(float, told["image_std"]))
     return tower.pixels
@@ -205,7 +206,7 @@ def _own(name: str, source: str | Path, revision: str | None) -> Callable[..., l
         path = next((path for path in map(get, files) if path is not None), None)
         if path is None or path.name != INDEX:
             return [] if path is None else [path]
-        shards = sorted({shard for key, shard in json.loads(path.read_text())["weight_map"].items() if _visual(key)})
+        shards = sorted({shard for key, shard in json_of(path)["weight_map"].items() if _visual(key)})
         return [path, *(shard for shard in map(get, shards) if shard is not None)]
 
     return find

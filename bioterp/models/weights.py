@@ -4,18 +4,16 @@ from __future__ import annotations
 
 import hashlib
 import json
-import pickle
 from collections.abc import Callable, Collection, Mapping, Sequence
 from pathlib import Path
 from typing import Any, TypeVar
 
 import torch
-from safetensors import SafetensorError
 from safetensors.torch import load_file
 from torch import Tensor, nn
 
 from bioterp.errors import InputError
-from bioterp.models.containers import is_safetensors, refusal
+from bioterp.models.containers import BROKEN, check_container, is_safetensors, refusal
 
 T = TypeVar("T")
 
@@ -33,11 +31,12 @@ def read_weights(path: str | Path) -> dict[str, Tensor]:
     path = Path(path)
     if not path.is_file():
         raise InputError(f"there is no weights file at {path}; give the path of a .safetensors, .pt or .pth file")
+    check_container(path)
     try:
         if path.suffix == ".safetensors" or is_safetensors(path):
             return dict(load_file(path))
         state = torch.load(path, map_location="cpu", weights_only=True)
-    except (SafetensorError, pickle.UnpicklingError, RuntimeError, EOFError, ValueError) as error:
+    except BROKEN as error:
         raise refusal(path, error) from error
     for key in WRAPPERS:
         if isinstance(state, Mapping) and isinstance(state.get(key), Mapping):

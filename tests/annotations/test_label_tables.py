@@ -116,7 +116,7 @@ def test_absent_and_binary_files_are_refused(tmp_path) -> None:
     with pytest.raises(InputError, match="there is no label table"):
         read_names(tmp_path / "none.txt")
     (tmp_path / "a.txt").write_bytes(bytes(range(128, 256)))
-    with pytest.raises(InputError, match="not a text file"):
+    with pytest.raises(InputError, match="is not UTF-8 text"):
         read_names(tmp_path / "a.txt")
 
 
