@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from bioterp import limits
-from bioterp.errors import InputError, nearest, shown
+from bioterp.errors import InputError, nearest, one_line
 from bioterp.imaging.sheet import ENTITY, read_table
 
 OURS = ("scan", "subject", "path", "image", "session", "t")
@@ -68,6 +68,6 @@ def _people(path: Path) -> Any:
     names = [name if name.startswith("sub-") else f"sub-{name}" for name in people.pop("participant_id")]
     twice = limits.twice(names)
     if twice is not None:
-        raise InputError(f"{path} lists {shown(twice)} twice; keep one line per participant")
+        raise InputError(f"{path} lists {one_line(twice, 60)} twice; keep one line per participant")
     people.index = names
     return people.rename(columns={name: f"{name}_participants" for name in people.columns if name in OURS})

@@ -44,8 +44,8 @@ def check_streams(dataset: Any, path: Path) -> None:
         said = size_of(stream)
         if said is not None and (said[:2] != wanted or said[2] != 1):
             raise InputError(
-                f"{path}: a compressed frame is {said[0]} × {said[1]} × {said[2]} and its header says {wanted[0]} × "
-                f"{wanted[1]} × 1; fetch it again"
+                f"{path}: its pixels are cut off or damaged (a frame is {said[0]} × {said[1]} × {said[2]} and "
+                f"the file says {wanted[0]} × {wanted[1]} × 1); fetch it again"
             )
 
 

@@ -233,7 +233,7 @@ def test_labels_are_exact_whole_numbers(tmp_path: Path) -> None:
 
 SROW_FLAT = (SROW, "12f", (2, 0, 0, 0, 0, 3, 0, 0, 0, 3, 0, 0))
 BAD = {
-    "gigantic": ([(DIM, "4h", (3, 32767, 32767, 32767))], "at most 8 GB are read"),
+    "gigantic": ([(DIM, "4h", (3, 32767, 32767, 32767))], "140,7.* GB; at most 536,870,912 voxels"),
     "more than the file": ([(DIM, "4h", (3, 4, 5, 600))], "is cut off or damaged: (its header says|24,000 bytes)"),
     "one byte short": ([(VOX_OFFSET, "f", (353,))], "is cut off or damaged"),
     "voxels in the header": ([(VOX_OFFSET, "f", (100,))], "begin inside its header"),
