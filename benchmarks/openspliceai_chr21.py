@@ -35,7 +35,8 @@ def run_file(data: Path, out: Path) -> Path:
         "layers": [1, 4, 7],
         "dictionary": {"kind": "topk", "width": 512, "k": 8, "tokens": "1M", "seeds": [0]},
         "labels": {"genes": annotation},
-        "analyses": ["readout", "detection", "enrichment"],
+        "analyses": ["readout", "detection", "enrichment", "adjusted", "probing"],
+        "adjust": ["gc", "kmer"],
         "exports": ["tsv", "bigwig"],
     }
     out.parent.mkdir(parents=True, exist_ok=True)

@@ -221,6 +221,8 @@ def _summary(joined: dict[str, Any]) -> None:
         summary.print_comparison(joined["comparison"])
     if "adjusted" in joined:
         summary.print_adjusted(joined["adjusted"], joined["detection"])
+    if "correlation" in joined:
+        summary.print_correlation(joined["correlation"])
     if "probe_comparison" in joined:
         summary.print_probes(joined["probe_comparison"], joined["probing"])
     if "dictionaries" in joined:

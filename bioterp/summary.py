@@ -17,6 +17,8 @@ from bioterp.report.optimism import optimism
 from bioterp.report.probes import answers
 from bioterp.report.probes import tally as told
 from bioterp.report.probes import two as precise
+from bioterp.report.signals import best_per_signal
+from bioterp.report.signals import in_words as followed
 from bioterp.report.tally import in_words, tallies
 
 FEW = 5  # held-out instances below which a score says nothing
@@ -247,3 +249,27 @@ def print_adjusted(adjusted: pd.DataFrame, detection: pd.DataFrame) -> None:
         table.add_row(*cells)
     console.print(table)
     console.print(adjusted_in_words(found), highlight=False)
+
+
+def print_correlation(correlation: pd.DataFrame) -> None:
+    """A table: per signal the best feature, its r with interval, chance, q, and r of the best of each baseline."""
+    from rich.markup import escape
+
+    best = best_per_signal(correlation)
+    if not len(best):
+        return
+    console = _console()
+    others = [kind for kind in order_of(best)[1:] if console.width >= NARROW]
+    heads = ("layer", "feature", "r", "95 % interval", "chance", "rank r", "q", *others)
+    table = _table(
+        console, "Signals: the feature that goes with each most on train and valid, on held-out blocks", *heads
+    )
+    r = best.pivot(index="term", columns="representation", values="pearson")
+    mine = best[best["representation"] == subject_in(best)]
+    for row in mine.itertuples():
+        interval = f"{two(row.pearson_lo)} to {two(row.pearson_hi)}" if pd.notna(row.pearson_lo) else "–"
+        cells = [escape(str(row.term)), escape(str(row.layer)), str(row.feature) if row.feature >= 0 else "–"]
+        cells += [two(row.pearson), interval, two(row.pearson_null), two(row.spearman), _number(row.q, ".1e")]
+        table.add_row(*cells, *(two(r.loc[row.term, other]) for other in others))
+    console.print(table)
+    console.print(followed(mine), highlight=False)

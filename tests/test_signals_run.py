@@ -42,6 +42,7 @@ def test_a_run_correlates_features_with_a_signal_beside_its_genes(tmp_path: Path
     place = [rows.spaces[code].name for code in rows.space_code[item]]
     y = np.array([signal[name][int(at)] for name, at in zip(place, start, strict=True)])
     test, dense = rows.items["split"].to_numpy()[item] == "test", codes.read(0, len(codes)).toarray()
+    assert "Signals: whose codes rise and fall" in (tmp_path / "results/report.html").read_text()
     table = found["correlation"]
     assert len(table) == 10 and table["p"].between(0, 1).all()
     for row in table.itertuples():

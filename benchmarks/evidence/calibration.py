@@ -7,7 +7,8 @@
 type1: every repeat makes, for each kind of feature and each kind of term, a contig with both strands, laid out anew and
 independently, and scores the pair on the test blocks. Cases: `stationary`; `apart`, where feature and term each follow
 isochores of their own; `shared`, where both follow the same isochores but, given these, nothing else: marginally they
-do meet more often than by chance, and a null that is to be valid here must hold the regions fixed.
+do meet more often than by chance, and a null that is to be valid here must hold the regions fixed; `tandem`, where
+both lie mostly in one stretch, as of rDNA, and are independent given it.
 coverage: intervals of F1 above chance of a feature that has learnt its term, against the value in a genome without end.
 """
 
@@ -30,7 +31,7 @@ from bioterp.analyses.bootstrap import bootstrap
 from bioterp.analyses.comparison import above_chance
 from bioterp.analyses.jackknife import jackknife
 
-CASES = ("stationary", "apart", "shared")
+CASES = ("stationary", "apart", "shared", "tandem")
 LEVELS = (0.05, 0.01, 0.001)
 SET = 60  # pairs that one BH runs over
 
@@ -39,7 +40,9 @@ def pair(rng: np.random.Generator, case: str, feature: str, term: str) -> tuple[
     """An independent feature and term on the test rows of a contig."""
     rows = processes.test_blocks(rng)
     first = second = None
-    if case != "stationary":
+    if case == "tandem":
+        first = second = processes.tandem(rng, processes.CONTIG)
+    elif case != "stationary":
         first = processes.isochores(rng, processes.CONTIG)
         second = first if case == "shared" else processes.isochores(rng, processes.CONTIG)
     active = processes.runs(rng, processes.CONTIG, processes.FEATURES[feature], first)
@@ -74,13 +77,22 @@ def table(path: Path) -> None:
         print("| --- |" + " ---: |" * (len(LEVELS) + 1) + " --- |")
         for name, words in NAMES.items():
             p = own[name].to_numpy()
-            shares = [f"{(p <= a).mean():.4f} ± {np.sqrt(a * (1 - a) / n):.4f}" for a in LEVELS]
+            shares = [f"{(p <= a).mean():.4f} ± {error(own, p <= a, a):.4f}" for a in LEVELS]
             sets = p[: n // SET * SET].reshape(-1, SET)
             any_found = [bool((scipy.stats.false_discovery_control(one) <= 0.05).any()) for one in sets]
+            found_in = f"{np.mean(any_found):.3f} ± {np.sqrt(0.05 * 0.95 / len(sets)):.3f}"
             kinds = (own[name] <= 0.05).groupby([own["feature"], own["term"]]).mean()
             worst = f"{' × '.join(kinds.idxmax())}: {kinds.max():.3f} (n = {n // len(kinds)})"
-            print(f"| {words} | {' | '.join(shares)} | {np.mean(any_found):.2f} | {worst} |")
+            print(f"| {words} | {' | '.join(shares)} | {found_in} | {worst} |")
     print(f"\nCPU seconds a pair: {found['cpu_s'].median():.3f}")
+
+
+def error(own: pd.DataFrame, passed: np.ndarray, level: float) -> float:
+    """Standard error of a share: that of the nominal rate; where pairs share pieces of annotation, over the pieces."""
+    if "piece" not in own or own["piece"].nunique() < 5:
+        return float(np.sqrt(level * (1 - level) / len(own)))
+    by = pd.Series(passed, own.index).groupby(own["piece"]).mean()
+    return float(by.std() / np.sqrt(len(by)))
 
 
 def learnt(rng: np.random.Generator, kind: processes.Kind, blocks: int) -> list[np.ndarray]:

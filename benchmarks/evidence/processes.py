@@ -59,6 +59,14 @@ def isochores(rng: np.random.Generator, size: int, length: float = 25_000) -> np
     return found
 
 
+def tandem(rng: np.random.Generator, size: int, length: int = 30_000) -> np.ndarray:
+    """(size,) intensity: one stretch, as of rDNA repeats, with thirty times what there is elsewhere."""
+    found = np.full(size, 0.1)
+    start = int(rng.integers(0, size - length))
+    found[start : start + length] = 3.0
+    return found
+
+
 def test_blocks(rng: np.random.Generator) -> np.ndarray:
     """Rows of the blocks of a contig that fall into test, in order."""
     every = CONTIG // BLOCK

@@ -1,6 +1,6 @@
 """Real nulls: codes of yeast chromosome I against the annotation of other chromosomes, and its own read backwards.
 
-    python benchmarks/evidence/real_nulls.py FOLDER --pieces 40 --out real.tsv
+    python benchmarks/evidence/real_nulls.py FOLDER --work work --pieces 40 --out real.tsv     # again: goes on
     python benchmarks/evidence/calibration.py table real.tsv
 
 FOLDER holds genomics/. Codes: bioterp/dna-small, layer 3, of both strands of chromosome I, a TopK dictionary fitted to
@@ -14,7 +14,6 @@ from __future__ import annotations
 import argparse
 import gzip
 import os
-import tempfile
 import time
 from pathlib import Path
 
@@ -77,47 +76,53 @@ def laid(rows: Rows, codes: object, length: int) -> list[np.ndarray]:
     return found
 
 
-def score(features: list[np.ndarray], gtf: Path, pieces: int, per_term: int, out: Path) -> None:
-    """One line per pair, appended as they come; pairs are drawn by a fixed seed."""
-    rng = np.random.default_rng(3)
+def score(features: list[np.ndarray], gtf: Path, pieces: int, per_term: int, backwards: int, out: Path) -> None:
+    """One line per pair, appended as they come; pairs are drawn by a fixed seed, and those that are there left out."""
     length = features[0].shape[1] // BLOCK * BLOCK
     annotation = masks_of(gtf)
     own = {term: mask[:, :length][:, ::-1] for term, mask in annotation.pop("I").items()}
     stretches = [
         (name, at) for name, terms in annotation.items() for at in range(0, terms["CDS"].shape[1] - length + 1, length)
     ]
-    drawn = [stretches[i] for i in rng.permutation(len(stretches))[:pieces]]
+    drawn = [stretches[i] for i in np.random.default_rng(3).permutation(len(stretches))[:pieces]]
     sets = [(name, {t: m[:, at : at + length] for t, m in annotation[name].items()}, per_term) for name, at in drawn]
-    sets += [("reversed", own, 8 * per_term)]
+    sets += [("reversed", own, backwards)]
+    done = out.read_text().count("\n") - 1 if out.exists() else 0
     with open(out, "a") as file:
         if file.tell() == 0:
-            print("case", "feature", "term", *NAMES, "cpu_s", sep="\t", file=file)
-        for name, terms, many in sets:
-            for term in TERMS:
+            print("case", "feature", "term", *NAMES, "cpu_s", "piece", sep="\t", file=file)
+        for piece, (name, terms, many) in enumerate(sets):
+            for k, term in enumerate(TERMS):
+                rng = np.random.default_rng([3, piece, k])
                 for f in rng.integers(0, len(features), many):
+                    done -= 1
+                    if done >= 0:
+                        continue
                     began = time.process_time()
                     found = p_values(rng, features[f][:, :length], terms[term], BLOCK)
                     case = "reversed" if name == "reversed" else "other chromosomes"
                     seconds = time.process_time() - began
-                    print(case, "codes", term, *found.values(), seconds, sep="\t", file=file, flush=True)
+                    print(case, "codes", term, *found.values(), seconds, piece, sep="\t", file=file, flush=True)
 
 
 def main() -> None:
     """Read the command line."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("folder", type=Path)
+    parser.add_argument("--work", type=Path, default=Path("real_nulls"), help="where activations are kept")
     parser.add_argument("--pieces", type=int, default=40)
     parser.add_argument("--per-term", type=int, default=4)
+    parser.add_argument("--backwards", type=int, default=32, help="pairs per term with the reversed annotation")
     parser.add_argument("--out", type=Path, default=Path("real.tsv"))
     given = parser.parse_args()
-    with tempfile.TemporaryDirectory() as work:
-        rows, codes = codes_of(given.folder, Path(work))
+    rows, codes = codes_of(given.folder, given.work)
     features = laid(rows, codes, int(rows.extents()[1].max()))
     score(
         features,
         given.folder / "genomics/eukaryote/scerevisiae_R64-1-1.96.gtf.gz",
         given.pieces,
         given.per_term,
+        given.backwards,
         given.out,
     )
 
