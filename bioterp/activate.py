@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from bioterp import store
+from bioterp import kept, store
 from bioterp.adapters import Item, Source
 from bioterp.arrays import Array, BFloat16, narrow
 from bioterp.errors import InputError
@@ -95,13 +95,11 @@ def items_of_a_shard(source: Source, model: Any, layers: Sequence[int | str], dt
 
 def _finished(folder: Path, recipe: dict[str, Any]) -> Field | None:
     """The Field in a folder that is whole and of this recipe, in whatever shards it was written."""
-    if not (folder / "meta.json").exists():
-        return None
-    theirs = store.read_json(folder / "meta.json").get("recipe", {})
-    same = all(
-        theirs.get(key) == value for key, value in json.loads(json.dumps(recipe)).items() if key != "shard_items"
-    )
-    return Field.open(folder) if same else None  # of another recipe: the writer says so
+    found = kept.opened(folder, store.read)
+    theirs = {} if found is None else found.meta.get("recipe", {})
+    wanted = {key: value for key, value in json.loads(json.dumps(recipe)).items() if key != "shard_items"}
+    same = all(theirs.get(key) == value for key, value in wanted.items())
+    return kept.opened(folder, Field.open) if same else None  # of another recipe: the writer says so
 
 
 def about_layer(model: Any, layer: int | str, source: Source, dtype: str | None = None) -> dict[str, Any]:

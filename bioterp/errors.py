@@ -3,7 +3,7 @@
     BioterpError
     ├── InputError       what the user gave cannot be used: a file, a name, an option, a value
     ├── AlignmentError   two things that must describe the same rows or coordinates do not
-    └── StoreError       a result folder is damaged, unfinished, or holds something else
+    └── StoreError       a result folder is damaged (Damaged), unfinished, or holds something else
 
 A message says what came, what was wanted and what to do, in one sentence; the command line prints it
 and exits with status 2. Anything else that escapes is a bug and shows its traceback.
@@ -14,6 +14,7 @@ from __future__ import annotations
 import difflib
 import reprlib
 from collections.abc import Iterable
+from pathlib import Path
 from typing import Any
 
 LONGEST = 1_500  # characters of a sentence on the screen
@@ -33,6 +34,14 @@ class AlignmentError(BioterpError, ValueError):
 
 class StoreError(BioterpError, OSError):
     """A stored folder is damaged, unfinished, or was made by another recipe."""
+
+
+class Damaged(StoreError):
+    """What was stored in a folder is no longer what was written there."""
+
+    def __init__(self, folder: Path, what: str):
+        super().__init__(f"{folder} is damaged: {what}; delete that folder and run the same command again")
+        self.folder, self.what = folder, what
 
 
 def nearest(word: str, known: Iterable[str], most: int = 3) -> str:

@@ -20,9 +20,9 @@ from typing import Any, cast
 import numpy as np
 import pandas as pd
 
-from bioterp import store
+from bioterp import kept, store
 from bioterp.arrays import Array, BFloat16
-from bioterp.errors import AlignmentError, InputError, StoreError, nearest
+from bioterp.errors import AlignmentError, Damaged, InputError, StoreError, nearest
 from bioterp.grid import Space
 from bioterp.rows import Rows
 from bioterp.values import Dense, Parts, Selection, Sparse, Values, of_arrays, to_arrays
@@ -133,7 +133,7 @@ class Field:
             shards = [store.read(path / SHARD.format(i)) for i in range(stored.meta["shards"])]
             rows = Rows.concat([read_rows(shard) for shard in shards])
             if rows.id != stored.meta["rows"]:
-                raise StoreError(f"{path} is damaged: its shards are not the rows it was finished with")
+                raise Damaged(path, "its shards are not the rows it was finished with")
             values = Parts([of_arrays(shard) for shard in shards])
             return cls(rows, values, stored.table("columns"), stored.meta["kind"], stored.meta["about"], path)
 
@@ -174,17 +174,12 @@ class FieldWriter:
         self.kind, self.dtype = kind, dtype
         self.about = about or {}
         self.recipe = {**recipe, "kind": kind, "dtype": dtype, "columns": store.digest(self.columns.to_csv())}
-        if (self.path / "meta.json").exists():
-            self._check(self.path)
+        self._is_ours(self.path)
         store.clear_partials(self.path)
 
     def done(self, shard: int) -> bool:
-        """True when this shard is already stored, by this recipe."""
-        folder = self.path / SHARD.format(shard)
-        if not (folder / "meta.json").exists():
-            return False
-        self._check(folder)
-        return True
+        """True when this shard is already stored, by this recipe, and whole."""
+        return self._is_ours(self.path / SHARD.format(shard))
 
     def write(self, shard: int, rows: Rows, values: Any) -> None:
         """Store one shard: its rows, and (len(rows), c) values as float32 array, CSR matrix or Intervals."""
@@ -212,14 +207,17 @@ class FieldWriter:
             index.rmdir()
         return Field.open(self.path)
 
-    def _check(self, folder: Path) -> None:
-        theirs = store.read_json(folder / "meta.json").get("recipe", {})
+    def _is_ours(self, folder: Path) -> bool:
+        """Whether a stored folder is there and whole; StoreError when it was made by another recipe."""
+        found = kept.opened(folder, store.read)
+        theirs = self.recipe if found is None else found.meta.get("recipe", {})
         if store.digest(theirs) != store.digest(self.recipe):
             keys = sorted(k for k in {*theirs, *self.recipe} if theirs.get(k) != self.recipe.get(k))
             raise StoreError(
                 f"{folder} holds a result made with other settings (they differ in {', '.join(keys)}); "
                 "choose another output folder, or delete this one"
             )
+        return found is not None
 
 
 def rows_to_arrays(rows: Rows) -> tuple[dict[str, Any], dict[str, Any]]:

@@ -18,7 +18,7 @@ from typing import Any
 
 import pandas as pd
 
-from bioterp import __version__, leakage, store
+from bioterp import __version__, kept, leakage, store
 from bioterp.activate import about_layer, activations, cells
 from bioterp.annotations import join, label
 from bioterp.annotations.reading import code_of
@@ -225,11 +225,8 @@ class Stages:
 
     def _found(self, acts: Field, layer: Layer, seed: int, random: bool) -> Dictionary | None:
         """What an earlier run left, if it is what this one would make."""
-        folder = self._folder(layer, seed, random) / "dictionary"
-        if not (folder / "meta.json").exists():
-            return None
-        sae = Dictionary.load(folder)
-        return sae if sae.about.get("recipe") == self._recipe(acts, seed) else None
+        sae = kept.opened(self._folder(layer, seed, random) / "dictionary", Dictionary.load)
+        return sae if sae is not None and sae.about.get("recipe") == self._recipe(acts, seed) else None
 
     def _recipe(self, acts: Field, seed: int) -> str:
         """What a dictionary depends on."""
@@ -317,10 +314,9 @@ class Stages:
     # ------------------------------------------------------------------ keeping what is done
 
     def _stored_field(self, folder: Path, recipe: Any, make: Callable[[], Field]) -> Field:
-        if (folder / "meta.json").exists():
-            found = Field.open(folder)
-            if found.about.get("recipe") == store.digest(recipe):
-                return found
+        found = kept.opened(folder, Field.open)
+        if found is not None and found.about.get("recipe") == store.digest(recipe):
+            return found
         store.discard(folder)
         made = make()
         made.about["recipe"] = store.digest(recipe)
@@ -328,10 +324,9 @@ class Stages:
 
     def _stored_tables(self, folder: Path, recipe: Any, make: Callable[[], Frames]) -> Frames:
         mark = store.digest(recipe)
-        if (folder / "meta.json").exists():
-            found = store.read(folder)
-            if found.meta.get("recipe") == mark:
-                return {name: found.table(name) for name in found.tables}
+        found = kept.opened(folder, store.read)
+        if found is not None and found.meta.get("recipe") == mark:
+            return {name: found.table(name) for name in found.tables}
         made = make()
         store.write(folder, tables=made, meta={"recipe": mark})
         return made

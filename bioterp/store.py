@@ -3,7 +3,8 @@
 A stored folder holds `arrays.safetensors`, any number of `<name>.parquet`, and `meta.json`, which carries
 the SHA-256 of the others and says who made them. It appears under its name whole or not at all: it is
 written under a temporary name next to it, hashed, fsynced and renamed. Arrays are memory-mapped on
-reading (`arrays.py`).
+reading (`arrays.py`); a folder that this process neither wrote nor hashed before is hashed first, so that a flipped bit
+or a file cut short is never taken for a result.
 """
 
 from __future__ import annotations
@@ -28,9 +29,12 @@ import pyarrow as pa
 
 from bioterp.arrays import Array, BFloat16, read_safetensors, write_safetensors
 from bioterp.doors import parquet_of
-from bioterp.errors import BioterpError, InputError, StoreError, one_line, shown
+from bioterp.errors import BioterpError, Damaged, InputError, StoreError, one_line, shown
 
-SCHEMA = 1
+SCHEMA = 2  # 1 had no hash of meta.json itself
+SELF = "self"  # its hash of all the rest of it
+
+_sound: dict[Path, tuple[int, int]] = {}  # meta.json of folders known to be whole → which file of that name it was
 
 
 @dataclass
@@ -48,7 +52,7 @@ class Stored:
         except InputError as error:  # more cells than such a file holds
             raise StoreError(str(error)) from None
         except (pa.ArrowException, KeyError, OSError, ValueError, OverflowError):
-            raise StoreError(f"{self.path} is damaged at {name}; delete that folder and run again") from None
+            raise Damaged(self.path, f"its table {name} cannot be read") from None
 
     def array(self, name: str) -> Array:
         found = self.arrays[name]
@@ -182,11 +186,17 @@ def write(
             table.to_parquet(beside / f"{name}.parquet", index=False)
         sha = {file.name: file_sha256(file) for file in sorted(beside.iterdir())}
         record = {"schema_version": SCHEMA, **(meta or {}), "sha256": sha, "made_by": provenance()}
-        (beside / "meta.json").write_text(json.dumps(record, indent=1, default=str))
+        record = json.loads(json.dumps(record, default=str))  # as it will be read: keys are strings
+        (beside / "meta.json").write_text(json.dumps({**record, SELF: digest(record)}, indent=1))
+    _sound[(Path(path) / "meta.json").resolve()] = _mark(Path(path) / "meta.json")
 
 
 def read(path: str | Path, check: bool = False) -> Stored:
-    """Open one stored folder; arrays are memory-mapped. `check` re-hashes every file first."""
+    """Open one stored folder; arrays are memory-mapped.
+
+    Every file is hashed the first time this process reads what another one wrote; `check`: in any case. Raises Damaged
+    when a hash is another or a file is missing; StoreError for a folder that is unfinished, or of a newer bioterp.
+    """
     path = Path(path)
     meta = read_json(path / "meta.json")
     schema, listed = meta.get("schema_version", 0), meta.get("sha256", {})
@@ -194,26 +204,39 @@ def read(path: str | Path, check: bool = False) -> Stored:
         raise StoreError(f"{path} is damaged: its meta.json was not written by bioterp; delete it and run again")
     if schema > SCHEMA:
         raise StoreError(f"{path} was written by a newer bioterp (schema {schema}); update bioterp")
+    known, mark = (path / "meta.json").resolve(), _mark(path / "meta.json")
+    check = check or _sound.get(known) != mark
     for name, sha in listed.items():
         if Path(name).name != name:
             raise StoreError(f"{path} lists a file {shown(name)}, which is not in it; it was not written by bioterp")
         if not (path / name).is_file():
-            raise StoreError(f"{path} lacks {name}; delete the folder and run the same command again")
+            raise Damaged(path, f"it lacks {name}")
         if check and file_sha256(path / name) != sha:
-            raise StoreError(f"{path / name} is damaged (its hash changed); delete {path} and run the command again")
+            raise Damaged(path, f"the hash of {name} changed")
+    _sound[known] = mark
     arrays = {}
     if (path / "arrays.safetensors").exists():
         arrays = read_safetensors(path / "arrays.safetensors")
     return Stored(path, meta, arrays, {file.stem: file for file in path.glob("*.parquet")})
 
 
+def _mark(path: Path) -> tuple[int, int]:
+    """Which file lies under a name: written again, it is another."""
+    found = path.stat()
+    return found.st_ino, found.st_mtime_ns
+
+
 def read_json(path: Path) -> dict[str, Any]:
+    """A record written by `write`, or another JSON object; Damaged when it is none, or not what was written."""
     try:
         value = json.loads(path.read_text())
     except FileNotFoundError:
         raise StoreError(f"{path.parent} is not a finished bioterp folder: {path.name} is missing") from None
     except (ValueError, RecursionError):
-        raise StoreError(f"{path} is damaged: it is not JSON; delete {path.parent} and run again") from None
+        raise Damaged(path.parent, f"{path.name} is not JSON") from None
     if not isinstance(value, dict):
-        raise StoreError(f"{path} is damaged: it holds no record")
+        raise Damaged(path.parent, f"{path.name} holds no record")
+    said = value.pop(SELF, None)
+    if said != digest(value) and (said is not None or value.get("schema_version") == SCHEMA):
+        raise Damaged(path.parent, f"{path.name} is not what was written")
     return value

@@ -198,8 +198,13 @@ class Study(Subjects):
     def _tidy(self, folder: Path, files: list[str]) -> None:
         """Remove what an earlier run with other settings wrote in a folder, and this one did not; nothing else."""
         record = folder / ".written.json"
-        for name in json.loads(record.read_text()) if record.exists() else []:
-            inside = not Path(name).is_absolute() and ".." not in Path(name).parts
+        try:
+            earlier = json.loads(record.read_text()) if record.exists() else []
+        except ValueError:
+            say(f"{record.name} in {folder.name} is damaged; what an earlier run left there stays")
+            earlier = []
+        for name in earlier:
+            inside = isinstance(name, str) and not Path(name).is_absolute() and ".." not in Path(name).parts
             if name not in files and inside:
                 (folder / name).unlink(missing_ok=True)
         with store.writing_file(record) as beside:

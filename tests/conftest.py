@@ -34,19 +34,23 @@ def genomics() -> Path:
     return SHARED / "genomics"
 
 
-@pytest.fixture(scope="session")
-def tiny_model_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+def tiny_llama(folder: Path) -> Path:
     """A transformers folder with a tiny random causal model of single bases (3 blocks, 24 channels, 128 tokens)."""
     import torch
     from transformers import LlamaConfig, LlamaForCausalLM
 
-    folder = tmp_path_factory.mktemp("models") / "tiny-llama"
     sizes = {"hidden_size": 24, "intermediate_size": 40, "num_hidden_layers": 3, "num_attention_heads": 2}
     with torch.random.fork_rng():
         torch.manual_seed(11)
         config = LlamaConfig(vocab_size=7, max_position_embeddings=128, initializer_range=0.3, **sizes)
         LlamaForCausalLM(config).save_pretrained(folder)
     return folder
+
+
+@pytest.fixture(scope="session")
+def tiny_model_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A transformers folder with a tiny random causal model of single bases (3 blocks, 24 channels, 128 tokens)."""
+    return tiny_llama(tmp_path_factory.mktemp("models") / "tiny-llama")
 
 
 @pytest.fixture

@@ -6,8 +6,6 @@ import json
 import os
 import re
 import shutil
-import subprocess
-import sys
 from pathlib import Path
 
 import numpy as np
@@ -22,6 +20,7 @@ from bioterp.models.base import Model
 from bioterp.records import BASELINES
 from bioterp.study import Study
 from tests.conftest import write_fasta
+from tests.faulty import Warm
 from tests.planted import genome, leftovers, same_tables, snapshot, tables_of, write_gff, write_run
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -288,38 +287,6 @@ def test_bring_your_own_activations(tmp_path: Path) -> None:
 
 # ---------------------------------------------------------------------- kill -9
 
-# A warm process forks a child per attempt, so that imports are paid once. It says how long a child may live.
-KILLER = """
-import os, signal, sys, time
-sys.path.insert(0, sys.argv[1])
-from bioterp import cli
-import bioterp.study, bioterp.models.huggingface, transformers.models.llama.modeling_llama
-import anndata, scipy.stats, matplotlib.backends.backend_agg, matplotlib.backends.backend_svg
-def child(out):
-    pid = os.fork()
-    if pid == 0:
-        try:
-            os.chdir(out)
-            os._exit(cli.main(["run", "run.yaml", "--quiet"]))
-        except BaseException:
-            import traceback; traceback.print_exc()
-        os._exit(70)
-    return pid
-for line in sys.stdin:
-    out, limit, mark = line.rstrip("\\n").split("\\t")
-    begun, dead = time.perf_counter(), False
-    pid = child(out)
-    while True:
-        done, status = os.waitpid(pid, os.WNOHANG)
-        if done:
-            break
-        passed = time.perf_counter() - begun
-        if not dead and (passed > float(limit) or (mark and any(__import__("glob").iglob(f"{out}/{mark}")))):
-            os.kill(pid, signal.SIGKILL)
-            dead = True
-        time.sleep(0.0005)
-    print(f"{status} {time.perf_counter() - begun}", file=sys.__stdout__, flush=True)
-"""
 # Stages at whose first trace the process is killed; a temporary name means in the middle of writing.
 MARKS = (
     "results/activations/layer=1/.*.partial-*",
@@ -331,32 +298,11 @@ MARKS = (
 )
 
 
-class Warm:
-    """The forking process: `run` gives (killed, seconds)."""
-
-    def __init__(self) -> None:
-        command = [sys.executable, "-c", KILLER, str(ROOT)]
-        self.process = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
-
-    def run(self, folder: Path, limit: float = 300.0, mark: str = "") -> tuple[bool, float]:
-        assert self.process.stdin and self.process.stdout
-        print(folder, limit, mark, sep="\t", file=self.process.stdin, flush=True)
-        while True:  # what a child prints comes first
-            words = self.process.stdout.readline().split()
-            if len(words) == 2 and words[0].isdigit() and re.fullmatch(r"[\d.e-]+", words[1]):
-                break
-            assert words or self.process.poll() is None, "the forking process died"
-        status, seconds = int(words[0]), float(words[1])
-        assert status in (0, 9), f"the run ended with the wait status {status}"
-        return status == 9, seconds
-
-
 @pytest.fixture(scope="module")
 def warm():
     made = Warm()
     yield made
-    made.process.stdin.close()
-    made.process.wait(60)
+    made.close()
 
 
 @pytest.mark.slow
