@@ -238,13 +238,17 @@ def _simulate_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--people", type=int, default=600, metavar="N", help="how many (default: 600)")
     parser.add_argument("--h2", type=float, default=0.5, help="share of the outcome that is causal (default: 0.5)")
     parser.add_argument("--binary", action="store_true", help="cases and controls in place of a number")
+    parser.add_argument(
+        "--demography", default="drift", metavar="NAME", help="drift, or out-of-africa, which needs msprime"
+    )
     parser.add_argument("--seed", type=int, default=0)
 
 
 def _simulate(arguments: argparse.Namespace) -> int:
     from bioterp import simulate
 
-    plan = simulate.Plan(people=arguments.people, h2=arguments.h2, binary=arguments.binary)
+    options = {name: getattr(arguments, name) for name in ("people", "h2", "binary", "demography")}
+    plan = simulate.Plan(**options)
     made = simulate.cohort(plan, seed=arguments.seed)
     print(f"{made.people} and its truth in {simulate.write(made, arguments.out)}")
     return 0

@@ -2,10 +2,11 @@
 
 The model, fixed before any analysis was run on it. Three ancestries in equal parts. Allele frequencies drift from a
 common one as Balding & Nichols 1995 have it, by as much as makes the F_ST of West Africans, Europeans and East Asians
-(.139, .161, .106: Bhatia et al. 2013). The outcome is, in units of its standard deviation within an ancestry: causal
-variants in equal shares of h²; noise; an environment that differs between ancestries; a little age and sex. People are
-recruited at sites that each see mostly one ancestry. Features read, with noise: a causal variant; ancestry itself; the
-site; a neutral variant of contigs off the target; or nothing at all. Principal components come from yet other variants.
+(.139, .161, .106: Bhatia et al. 2013); or variants are of trees of the expansion out of Africa (`demography.py`). The
+outcome is, in units of its standard deviation within an ancestry: causal variants in equal shares of h²; noise; an
+environment that differs between ancestries; a little age and sex. People are recruited at sites that each see mostly
+one ancestry. Features read, with noise: a causal variant; ancestry itself; the site; a neutral variant of contigs off
+the target; or nothing at all. Principal components come from yet other variants.
 """
 
 from __future__ import annotations
@@ -17,14 +18,14 @@ from typing import Any, NamedTuple
 import numpy as np
 import pandas as pd
 
+from bioterp import demography
 from bioterp.arrays import Array
-from bioterp.errors import InputError
+from bioterp.errors import InputError, nearest
 from bioterp.field import Field
 from bioterp.rows import Rows, split_of
 from bioterp.store import writing_file
 
 ANCESTRIES = ("AFR", "EAS", "EUR")
-DRIFT = np.array([0.194, 0.128, 0.084])  # pairs of them have the mean as F_ST
 ENVIRONMENT = (1.4, 0.7, 0.0)
 SITES = ("north", "east", "south", "west")
 RECRUITED = np.array([[0.6, 0.2, 0.1, 0.1], [0.1, 0.2, 0.1, 0.6], [0.1, 0.6, 0.2, 0.1]])  # site of each ancestry
@@ -37,7 +38,7 @@ KINDS = ("causal", "ancestry", "site", "off-target", "noise")
 @dataclass(frozen=True)
 class Plan:
     """Sizes and effects. features: causal, ancestry, site, off-target, noise; environment: of AFR, EAS, EUR, in
-    sd; seen: variants behind the principal components."""
+    sd; seen: variants behind the principal components; demography: 'drift', or 'out-of-africa' (needs msprime)."""
 
     people: int = 600
     features: tuple[int, int, int, int, int] = (6, 200, 100, 840, 854)
@@ -45,6 +46,7 @@ class Plan:
     environment: tuple[float, float, float] = ENVIRONMENT
     binary: bool = False
     seen: int = 3_000
+    demography: str = "drift"
 
 
 class Simulated(NamedTuple):
@@ -60,6 +62,10 @@ def cohort(plan: Plan | None = None, *, seed: int = 0) -> Simulated:
     plan = plan or Plan()
     if not 0 <= plan.h2 <= 1:
         raise InputError(f"h2 is a share between 0 and 1; got {plan.h2}")
+    if plan.demography not in demography.DEMOGRAPHIES:
+        raise InputError(
+            f"there is no demography {plan.demography!r}; {nearest(plan.demography, demography.DEMOGRAPHIES)}"
+        )
     if plan.people < 30:
         raise InputError(f"a cohort of three ancestries needs 30 people or more; got {plan.people}")
     rng = np.random.default_rng(seed)
@@ -68,7 +74,7 @@ def cohort(plan: Plan | None = None, *, seed: int = 0) -> Simulated:
     site = np.array([rng.choice(len(SITES), p=RECRUITED[a]) for a in ancestry])
     causal, by_ancestry, by_site, off_target, noise = plan.features
     age, sex = rng.normal(55, 10, n), rng.integers(0, 2, n)
-    dosage, frequency = _variants(rng, ancestry, causal, least=0.1)
+    dosage, frequency = _variants(rng, ancestry, causal, plan.demography, least=0.1)
     within = np.sqrt(np.mean(2 * frequency * (1 - frequency), axis=0))
     sign = rng.choice([-1.0, 1.0], causal)
     effect = sign * np.sqrt(plan.h2 / max(causal, 1)) / within
@@ -78,7 +84,9 @@ def cohort(plan: Plan | None = None, *, seed: int = 0) -> Simulated:
         _with_noise(rng, _scaled(dosage), np.full(causal, RELIABLE)),
         _with_noise(rng, _scaled(rng.normal(size=(3, by_ancestry))[ancestry]), rng.uniform(*SHARE, by_ancestry)),
         _with_noise(rng, _scaled(rng.normal(size=(len(SITES), by_site))[site]), rng.uniform(*SHARE, by_site)),
-        _with_noise(rng, _scaled(_variants(rng, ancestry, off_target)[0]), np.full(off_target, RELIABLE)),
+        _with_noise(
+            rng, _scaled(_variants(rng, ancestry, off_target, plan.demography)[0]), np.full(off_target, RELIABLE)
+        ),
         rng.normal(size=(n, noise // 2)),
         np.maximum(rng.normal(size=(n, noise - noise // 2)) - 1, 0),  # silent in most people, as codes are
     ]
@@ -95,7 +103,7 @@ def cohort(plan: Plan | None = None, *, seed: int = 0) -> Simulated:
     people = Field(rows, values[:, order].astype(np.float32), kind="activation", about=about)
     sheet = pd.DataFrame({"outcome": outcome, "age": age, "sex": np.array(["f", "m"])[sex]}, index=samples)
     sheet["ancestry"], sheet["site"] = np.array(ANCESTRIES)[ancestry], np.array(SITES)[site]
-    for k, column in enumerate(_components(_variants(rng, ancestry, plan.seen)[0])):
+    for k, column in enumerate(_components(_variants(rng, ancestry, plan.seen, plan.demography)[0])):
         sheet[f"PC{k + 1}"] = column
     if plan.binary:
         sheet["outcome"] = np.where(outcome > np.median(outcome), "case", "control")
@@ -119,13 +127,16 @@ def write(made: Simulated, out: str | Path) -> Path:
     return out
 
 
-def _variants(rng: np.random.Generator, ancestry: Array, count: int, least: float = 0.05) -> tuple[Array, Array]:
+def _variants(
+    rng: np.random.Generator, ancestry: Array, count: int, by: str = "drift", least: float = 0.05
+) -> tuple[Array, Array]:
     """(people, count) 0, 1 or 2 copies, and (3, count) frequencies; the rarer allele has `least` of all copies."""
+    if by != "drift":
+        alleles = demography.haplotypes(rng, ancestry, count, 1, by, least)[:, :, 0].sum(-1).astype(np.float64)
+        return alleles, np.stack([alleles[ancestry == a].mean(0) / 2 for a in range(3)])
     dosages, frequencies, found = [np.zeros((len(ancestry), 0))], [np.zeros((3, 0))], 0
     while found < count:
-        common = rng.uniform(0.1, 0.9, 2 * (count - found) + 8)
-        scale = ((1 - DRIFT) / DRIFT)[:, None]
-        p = rng.beta(common * scale, (1 - common) * scale)
+        p = demography.drifted(rng, 2 * (count - found) + 8)
         copies = rng.binomial(2, p[ancestry]).astype(np.float64)
         share = copies.mean(0) / 2
         fine = np.flatnonzero(np.minimum(share, 1 - share) >= least)[: count - found]

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import sys
+
 import numpy as np
 import pandas as pd
 import pytest
 
 import bioterp as bt
-from bioterp import cli, simulate
+from bioterp import cli, demography, simulate
 from bioterp.errors import InputError
 
 
@@ -94,3 +96,39 @@ def test_the_demo_prints_truth_beside_verdicts(tmp_path, capsys):
     names = {path.name for path in (tmp_path / "demo" / "tables").glob("*.tsv")}
     assert names == {"association.tsv", "effects.tsv", "outcomes.tsv", "qq.tsv", "confounding.tsv"}
     assert cli.main(["demo", "cohort", "genome.fna"]) == 2
+
+
+def test_trees_out_of_africa_differ_as_continents_do_and_link_what_is_near():
+    """Hudson's F_ST between the published 0.11 and 0.19; variants of a locus go together, those of two do not."""
+    pytest.importorskip("msprime", reason="the out-of-africa demography needs msprime")
+    rng = np.random.default_rng(11)
+    ancestry = rng.permutation(np.arange(123) % 3)
+    alleles = demography.haplotypes(rng, ancestry, 150, 2, "out-of-africa")
+    assert alleles.shape == (123, 150, 2, 2) and set(np.unique(alleles)) == {0, 1}
+    share = alleles.mean((0, 3))
+    assert np.minimum(share, 1 - share).min() >= 0.05
+    p = np.stack([alleles[ancestry == a].mean((0, 3)).ravel() for a in range(3)])
+    between = {}
+    for one, other in ((0, 1), (0, 2), (1, 2)):
+        total = (p[one] * (1 - p[other]) + p[other] * (1 - p[one])).mean()
+        between[one, other] = ((p[one] - p[other]) ** 2).mean() / total
+    assert 0.06 < between[1, 2] < between[0, 2] < between[0, 1] < 0.25
+    europe = alleles[ancestry == 2].transpose(0, 3, 1, 2).reshape(-1, 150, 2)
+    varied = europe[:, (europe.std(0) > 0).all(-1)].astype(float)
+    near = [np.corrcoef(varied[:, i].T)[0, 1] ** 2 for i in range(varied.shape[1])]
+    far = [np.corrcoef(varied[:, i, 0], varied[:, i - 1, 1])[0, 1] ** 2 for i in range(varied.shape[1])]
+    assert np.mean(near) > 3 * np.mean(far)
+
+
+def test_a_cohort_of_trees_and_an_unknown_history(monkeypatch):
+    with pytest.raises(InputError, match="there is no demography 'out-of-afrika'; did you mean 'out-of-africa'"):
+        simulate.cohort(simulate.Plan(demography="out-of-afrika"))
+    plan = simulate.Plan(people=42, features=(2, 3, 4, 5, 6), seen=31, demography="out-of-africa")
+    monkeypatch.setitem(sys.modules, "msprime", None)
+    with pytest.raises(InputError, match="pip install 'bioterp\\[simulate\\]'"):
+        simulate.cohort(plan)
+    monkeypatch.undo()
+    pytest.importorskip("msprime", reason="the out-of-africa demography needs msprime")
+    made = simulate.cohort(plan, seed=3)
+    assert made.people.shape == (42, 20) and np.isfinite(made.people.values).all()
+    assert np.array_equal(simulate.cohort(plan, seed=3).people.values, made.people.values)
