@@ -106,6 +106,20 @@ DETECTION = _columns(
     ),
     ("q", "float64", "", "Benjamini–Hochberg over the selected pairs"),
     ("q_by", "float64", "", "Benjamini–Yekutieli over the selected pairs"),
+    (
+        "f1_local",
+        "float64",
+        "fraction",
+        "F1 by chance when each block is turned by itself: what regions alone explain; of the best pair of each term",
+    ),
+    (
+        "p_local",
+        "float64",
+        "",
+        "share of 10,000 draws of shifts within blocks, identity included, with F1 at least as large; of the best pair "
+        "of each term (cross-fitted: of folds, combined)",
+    ),
+    ("q_local", "float64", "", "Benjamini–Hochberg of p_local over the terms"),
     ("n_tests", "int32", "pairs", "selected pairs that q and q_by correct for"),
     ("n_shifts", "int32", "shifts", "circular shifts of the null, or permutations; p cannot be below 1 / n_shifts"),
     ("n_blocks", "int32", "blocks", "blocks of the scored part behind the interval"),
@@ -301,7 +315,8 @@ HEADLINE = _columns(
         "p_local",
         "float64",
         "",
-        "share of the draws of shifts within blocks, identity included, with F1 at least as large",
+        "share of the draws of shifts within blocks, identity included, with F1 at least as large (cross-fitted: of "
+        "folds, combined)",
     ),
     ("q_local", "float64", "", "Benjamini–Hochberg of p_local over the terms"),
     ("n_draws", "int32", "draws", "draws of the null within blocks; p_local cannot be below 1 / n_draws"),

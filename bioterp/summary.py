@@ -10,7 +10,7 @@ from bioterp.analyses.layers import in_order
 from bioterp.analyses.probe_fits import ALL
 from bioterp.report.adjustment import in_words as adjusted_in_words
 from bioterp.report.adjustment import of_best
-from bioterp.report.best import CROSS, best_per_term, excess, order_of, two
+from bioterp.report.best import CROSS, best_per_term, excess, order_of, shares_regions, two
 from bioterp.report.fidelity import agreement
 from bioterp.report.heat import in_reading_order, subject_in
 from bioterp.report.optimism import optimism
@@ -26,6 +26,9 @@ LONGEST = 32  # letters of a term
 NARROW = 120  # columns of a screen; on a narrower one baselines, chance and q are left to the report
 MOST_LAYERS = 12  # more columns than this fit no screen
 SPREAD = "range over seeds"
+SHARED = (
+    "~ turned within its blocks the feature does about as well (q_local > 0.05): both may only live in the same regions"
+)
 CROSSED = (
     "* cross-fitted: fewer than 20 lie in test blocks, so all blocks are scored, each by a feature chosen without it"
 )
@@ -82,15 +85,18 @@ def print_detection(detection: pd.DataFrame) -> None:
     mine = mine.assign(above=excess(mine)).sort_values("above", ascending=False, kind="stable")
     few = mine[mine["n_instances"] < FEW]
     shown = mine[mine["n_instances"] >= FEW]
+    mark = shares_regions(shown).map({True: "~", False: " "})
     for term, row in shown.iterrows():
         interval = f"{row['f1_lo']:.2f}–{row['f1_hi']:.2f}" if pd.notna(row["f1_lo"]) else "–"
         feature = str(row["feature"]) if row["feature"] >= 0 else "–"
         cells = [escape(str(term)), escape(str(row["layer"])), feature, _count(row), f"{row['f1']:.2f}"]
-        cells += [interval, *([_number(row["f1_null"], ".2f"), _number(row["q"], ".1e")] if wide else [])]
+        cells += [interval, *([_number(row["f1_null"], ".2f"), _number(row["q"], ".1e") + mark[term]] if wide else [])]
         table.add_row(*cells, two(row["above"]), *(two(above.loc[term, other]) for other in others))
     if table.row_count:
         console.print(table)
         _say_crossed(console, shown)
+        if wide and (mark == "~").any():
+            console.print(SHARED)
         told = optimism(shown)
         if told is not None:
             console.print(told.in_words("blocks"), highlight=False)

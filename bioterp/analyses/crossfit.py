@@ -162,7 +162,18 @@ def combined(scored: Sequence[Scored]) -> float:
     It holds for p's that depend on each other in any way: should they all be uniform, no more than K·t of them lie
     below t on average, so that at least r do with a probability of at most K·t/r (Rüger 1978; Vovk & Wang 2020).
     """
-    p = np.sort([each.null.p for each in scored if each.null is not None and each.table.positives.any()])
+    return _of_folds([each.null.p for each in scored if each.null is not None and each.table.positives.any()])
+
+
+def locally(scored: Sequence[Scored]) -> tuple[float, float]:
+    """F1 of the pooled counts by chance when each block is turned by itself, and the folds' p of that, combined."""
+    nulls = [(each.local, each.table) for each in scored if each.local is not None]
+    tp, below = (sum(null.expected[i] for null, _ in nulls) for i in (0, 1))
+    return float(scoring.ratio(2 * tp, below)), _of_folds([null.p for null, table in nulls if table.positives.any()])
+
+
+def _of_folds(found: Sequence[float]) -> float:
+    p = np.sort(found)
     p = p[np.isfinite(p)]
     if not len(p):
         return np.nan

@@ -38,7 +38,7 @@ from bioterp.values import Intervals
 TEST, CROSS = "test", "cross-fitted"
 NULLS = {"shift": 1, "permutation": 3}  # the axes that rows must have for each
 RESULT = [c.name for c in (*tables.FEATURE, *tables.TERM, *tables.DETECTION, *tables.NOTE)]
-RESULT = [name for name in RESULT if name not in ("q", "q_by", "n_tests")]
+RESULT = [name for name in RESULT if name not in ("q", "q_by", "q_local", "n_tests")]
 _COUNTS = ["tp", "fp", "positives", "known"]
 BLOCK = ["feature", "term", "block", *_COUNTS, "split"]
 
@@ -130,7 +130,9 @@ class Detecting:
             ahead = len(chosen.feature) if fold == test else 0
             pairs = _both(chosen, own) if ahead else own
             curves: dict[int, tuple[Array, ...]] = {}
-            for s, each in self._score(part, moves, pairs, fold):
+            # Best pairs of test, and all that folds have chosen, are asked whether regions alone would explain them.
+            locally = (best if ahead else set()) | set(range(ahead, len(pairs)))
+            for s, each in self._score(part, moves, pairs, fold, locally):
                 if s >= ahead:
                     scored[s - ahead][fold] = each
                     continue
@@ -171,11 +173,11 @@ class Detecting:
         return places_of(self.codes.rows)
 
     def _score(
-        self, part: Part, moves: Ring | Exchange | None, pairs: Pairs, fold: int
+        self, part: Part, moves: Ring | Exchange | None, pairs: Pairs, fold: int, locally: set[int]
     ) -> Iterator[tuple[int, Scored]]:
         with guarded(self.codes):
             read, total = self.codes.read, self.counts.total[fold]
-            yield from score(read, self.labels, part, moves, pairs, total, self.threads)
+            yield from score(read, self.labels, part, moves, pairs, total, self.threads, locally)
 
     def _best(self) -> set[int]:
         """Per term the chosen pair that is furthest above chance where it was chosen."""
@@ -206,6 +208,8 @@ class Detecting:
             "contrast": float(curves[t][3][f]),
             "z": null.z if null else np.nan,
             "p": null.p if null else np.nan,
+            "f1_local": scoring.ratio(2 * each.local.expected[0], each.local.expected[1]) if each.local else np.nan,
+            "p_local": each.local.p if each.local else np.nan,
         }
         notes = [chosen.notes.get(f, ""), *figures.notes(each.table, "test")]
         notes += ["never above the threshold on test"] * (not each.fired) + [why]
@@ -231,6 +235,7 @@ class Detecting:
             "f1_select_null": float(choices.chance[choices.made].mean()),
             "instance_recall_null": recall_null,
             "p": crossfit.combined(of_folds),
+            **dict(zip(("f1_local", "p_local"), crossfit.locally(of_folds), strict=True)),
         }
         notes = [crossfit.told(choices, folds, few), *figures.notes(table, "scored"), why]
         return self._row(told, CROSS, shifts, *notes)

@@ -20,7 +20,9 @@ ABOUT = Analysis(
     question="Which feature, above which threshold, marks the cells and instances of which term?",
     needs=("codes", "interval labels on the same rows", "blocks in train or valid, and in test"),
     limits=(
-        "All cells weigh the same. p holds for a stationary pair: a shift null knows runs, not isochores. "
+        "All cells weigh the same. p holds for a stationary pair: a shift null knows runs, not isochores; the best "
+        "pair of each term has p_local too, of shifts within its blocks, which knows regions longer than these and "
+        "cannot find a term as long as a block. "
         "Thresholds are bin edges, so AUROC and AP are those of the binned code. A cross-fitted row is the score of "
         "choosing by labels, not of one feature: folds may choose different ones. The dictionary and the bin edges "
         "were fitted, without labels, on train rows that such a row is scored on. Its interval holds for the choices "
@@ -77,6 +79,9 @@ def detection(
     null='auto' is 'shift' for sequences and 'permutation' for scans: 999 permutations of the subjects of test (all of
     them when they are no more), the labels of one laid on the scan of another (`permuting`); of fewer than 5 subjects
     there is no p. None leaves z, p and q null and f1_null at its closed form.
+    The best pair of each term (and every cross-fitted one) is turned within its blocks too: f1_local, p_local, and
+    q_local over the terms. A small q with a large q_local says that feature and term may merely live in the same
+    regions. Null elsewhere, and for scans.
     Terms with fewer than `min_instances` instances on either side (cross-fitted: twice as many in all, in two folds
     or more), dead features and the like are rows with a `note`. attrs tell n_tests, n_shifts (of test) and the
     options. Raises InputError for labels that are numbers, codes that are NaN, infinite or negative, and splits
@@ -141,10 +146,13 @@ def detect(
 
 
 def _adjust(frame: pd.DataFrame) -> None:
-    """Benjamini–Hochberg and Benjamini–Yekutieli over the pairs that have a p."""
+    """Benjamini–Hochberg and Benjamini–Yekutieli over the pairs that have a p; q_local over the terms that have one."""
     tested = frame["p"].notna().to_numpy()
     frame["q"], frame["q_by"], frame["n_tests"] = np.nan, np.nan, int(tested.sum())
     if tested.any():
         p = frame.loc[tested, "p"].to_numpy(float)
         frame.loc[tested, "q"] = scipy.stats.false_discovery_control(p, method="bh")
         frame.loc[tested, "q_by"] = scipy.stats.false_discovery_control(p, method="by")
+    frame["q_local"], local = np.nan, frame["p_local"].notna().to_numpy()
+    if local.any():
+        frame.loc[local, "q_local"] = scipy.stats.false_discovery_control(frame.loc[local, "p_local"].to_numpy(float))

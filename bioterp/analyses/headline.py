@@ -1,8 +1,9 @@
 """What may be said of the best feature of each term: F1 above chance, precision and recall, each with its interval.
 
 Detection's table screens thousands of pairs. Here the one pair of each term that a text would name is looked at again:
-blocks are resampled, contig by contig, and the feature is turned within its blocks, so that a term and a feature that
-merely live in the same regions of a genome are told from those that meet cell by cell.
+blocks are resampled, contig by contig. Beside it stands what detection found when it turned the feature within its
+blocks, so that a term and a feature that merely live in the same regions of a genome are told from those that meet cell
+by cell.
 """
 
 from __future__ import annotations
@@ -16,14 +17,12 @@ import scipy.stats
 
 from bioterp import tables
 from bioterp.analyses import Analysis
-from bioterp.analyses.alignment import checked_labels, guarded, part_of, ring_of
+from bioterp.analyses.alignment import checked_labels
 from bioterp.analyses.bootstrap import bootstrap
 from bioterp.analyses.comparison import above_chance
 from bioterp.analyses.detecting import TEST
-from bioterp.analyses.local_shifts import local_null
-from bioterp.analyses.parts import active_rows, term_on
+from bioterp.analyses.local_shifts import DRAWS
 from bioterp.analyses.scoring import f1_of, ratio
-from bioterp.analyses.shifts import Side
 from bioterp.arrays import Array
 from bioterp.errors import InputError, nearest
 from bioterp.field import Field
@@ -58,11 +57,10 @@ def headline(codes: Field, truth: Field, found: pd.DataFrame, blocks: pd.DataFra
     """The table of headline claims: one row per term, for the pair whose counts by block `detect` kept.
 
     codes, truth: as given to `detect`; found, blocks: the two tables it returned. A term that was not scored is a row
-    without numbers, with detection's note. p_local is null for cross-fitted terms (no one threshold was used), for
-    scans (whose null permutes subjects) and where nothing is active or positive. Raises InputError when the tables are
-    not of these codes and labels.
+    without numbers, with detection's note. f1_local and p_local are detection's, and null where these are. Raises
+    InputError when the tables are not of these codes and labels.
     """
-    labels = checked_labels(codes, truth)
+    checked_labels(codes, truth)
     names = truth.columns["name"].astype(str).tolist()
     strata = _contigs(codes)
     unknown = [str(t) for t in [*found["term"].dropna().unique(), *blocks["term"].unique()] if t not in names]
@@ -73,7 +71,6 @@ def headline(codes: Field, truth: Field, found: pd.DataFrame, blocks: pd.DataFra
         raise InputError(f"the counts by block name {absent[0]!r}, and these codes have no such block")
     by_term = {str(term): lines for term, lines in blocks.groupby("term", sort=False)}
     rows = [_row(term, found, by_term.get(term), strata) for term in names if (found["term"] == term).any()]
-    _locally(codes, labels, names, rows)
     frame = pd.DataFrame(
         rows, columns=[c.name for c in (*tables.FEATURE, *tables.TERM, *tables.HEADLINE, *tables.NOTE)]
     )
@@ -98,7 +95,7 @@ def _contigs(codes: Field) -> dict[str, int]:
 
 
 def _row(term: str, found: pd.DataFrame, lines: pd.DataFrame | None, strata: dict[str, int]) -> dict[str, Any]:
-    """The intervals of one term's pair; threshold is kept for the null."""
+    """One term's pair: its intervals, and what detection found within blocks."""
     own = found[found["term"] == term]
     if lines is None or not len(lines):
         told = own["note"].dropna()
@@ -121,32 +118,6 @@ def _row(term: str, found: pd.DataFrame, lines: pd.DataFrame | None, strata: dic
     if len(notes) == len(STATISTICS):
         row["method"] = "none"
         notes = list(dict.fromkeys(note.split(": ", 1)[1] for note in notes))
-    row["threshold"] = float(scored["threshold"].iloc[0])
+    row |= {name: float(scored[name].iloc[0]) for name in ("f1_local", "p_local")}
+    row["n_draws"] = DRAWS + 1 if np.isfinite(row["p_local"]) else 0
     return {**row, "note": "; ".join(notes)}
-
-
-def _locally(codes: Field, labels: Any, names: list[str], rows: list[dict[str, Any]]) -> None:
-    """Fill f1_local, p_local and n_draws of the rows scored on test, in one pass over its cells."""
-    mine = [row for row in rows if row["feature"] != NO_FEATURE and row["split"] == TEST]
-    if codes.rows.ndim != 1 or not mine:
-        return
-    part = part_of(codes.rows, TEST)
-    ring = ring_of(codes.rows, part)
-    least: dict[int, float] = {}
-    for row in mine:
-        least[row["feature"]] = min(row["threshold"], least.get(row["feature"], np.inf))
-    feature = np.array(sorted(least), np.int64)
-    with guarded(codes):
-        for held in active_rows(
-            codes.read, part, codes.shape[1], feature, np.array([least[f] for f in feature.tolist()])
-        ):
-            for row in mine:
-                if row["feature"] not in held:
-                    continue
-                cell, code = held[row["feature"]]
-                term = term_on(part, labels, names.index(row["term"]))
-                active = Side(ring.mask(cell[code > np.float32(row["threshold"])]))
-                positive, unknown = Side(ring.mask(term.positive)), Side(~ring.mask(term.known))
-                null = local_null(active, positive, unknown, ring.edges)
-                tp, below = null.expected
-                row |= {"f1_local": float(ratio(2 * tp, below)), "p_local": null.p, "n_draws": null.draws}

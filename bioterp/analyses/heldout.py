@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import partial
@@ -13,6 +13,7 @@ import numpy as np
 from bioterp.analyses import scoring
 from bioterp.analyses.counting import Read
 from bioterp.analyses.jackknife import Spread, jackknife
+from bioterp.analyses.local_shifts import LocalNull, local_null
 from bioterp.analyses.meeting import Meeting
 from bioterp.analyses.parts import Part, Table, Tabulator, Term, active_rows, term_on
 from bioterp.analyses.permuting import Exchange
@@ -44,7 +45,7 @@ class Scored:
 
     table: counts by block; null: of F1 under all shifts or permutations, None where there are none; expected: the means
     over them of TP and of active + positives, F1's two halves; recall_null: mean instance recall over them; fired:
-    whether any cell is active.
+    whether any cell is active; local: the null of shifts within blocks, where it was asked for and there is a ring.
     """
 
     table: Table
@@ -52,15 +53,24 @@ class Scored:
     expected: tuple[float, float]
     recall_null: float
     fired: bool
+    local: LocalNull | None = None
 
 
 def score(
-    read: Read, labels: Intervals, part: Part, moves: Ring | Exchange | None, pairs: Pairs, total: Array, threads: int
+    read: Read,
+    labels: Intervals,
+    part: Part,
+    moves: Ring | Exchange | None,
+    pairs: Pairs,
+    total: Array,
+    threads: int,
+    locally: Collection[int] = (),
 ) -> Iterator[tuple[int, Scored]]:
     """(s, how pair s does) on the rows of a part, in one pass; term by term, in no order of s.
 
     moves: what the null is made of, the shifts of a ring or the exchange of subjects;
-    total (m, B) counts the part's cells by feature and bin: memory is set aside by it.
+    total (m, B) counts the part's cells by feature and bin: memory is set aside by it. locally: the pairs, by their
+    number, that are turned within blocks too.
     """
     feature, which = np.unique(pairs.feature, return_inverse=True)
     least, edge = np.full(len(feature), np.inf), np.full(len(feature), total.shape[1])
@@ -81,15 +91,15 @@ def score(
                 if isinstance(moves, Exchange):
                     bench = _Swaps(part, term, of_rows, moves)
                 else:
-                    bench = _Bench(part, term, of_rows, moves)
+                    bench = _Bench(part, term, of_rows, moves, locally)
                 yield from zip(own, pool.map(partial(bench.score, pairs, held), own), strict=True)
 
 
 class _Bench:
     """One term on one part; what does not depend on the feature is worked out once."""
 
-    def __init__(self, part: Part, term: Term, of_rows: Array, ring: Ring | None):
-        self.term, self.ring = term, ring
+    def __init__(self, part: Part, term: Term, of_rows: Array, ring: Ring | None, locally: Collection[int]):
+        self.term, self.ring, self.locally = term, ring, locally
         self.tabulator = Tabulator(part, term, of_rows)
         if ring is not None:
             self.positive, self.unknown = Side(ring.mask(term.positive)), Side(~ring.mask(term.known))
@@ -110,7 +120,8 @@ class _Bench:
         tp, hidden = (float(side.totals @ term.totals) / self.ring.size for term in (self.positive, self.unknown))
         expected = tp, side.total + self.positive.total - hidden
         by_chance = recall_null(side, *self.runs, self.term.first)
-        return Scored(table, null, expected, by_chance, len(active) > 0)
+        local = local_null(side, self.positive, self.unknown, self.ring.edges) if s in self.locally else None
+        return Scored(table, null, expected, by_chance, len(active) > 0, local)
 
 
 class _Swaps:

@@ -132,6 +132,13 @@ def shown(table: pd.DataFrame) -> pd.Series:
     return table["q"].isna() | (table["q"] <= 0.05) if "q" in table.columns else pd.Series(True, table.index)
 
 
+def shares_regions(table: pd.DataFrame) -> pd.Series:
+    """True where a feature beyond chance is not so once turned within its blocks: both may only share regions."""
+    if not {"q", "q_local"} <= set(table.columns):
+        return pd.Series(False, table.index)
+    return (table["q"] <= 0.05) & (table["q_local"] > 0.05)
+
+
 def compare(best: pd.DataFrame) -> list[Comparison]:
     """Wins and losses of the subject against every baseline; a tie counts as neither."""
     subject = subject_of(best)
@@ -191,14 +198,19 @@ def sentence(line: pd.Series, layered: bool = False, agreement: bool = False) ->
         parts.append(f"chance {line['f1_null']:.2f}")
     if _known(line, "q"):
         parts.append(f"q {number(line['q'])}")
+    if _known(line, "q_local"):
+        parts.append(f"q within blocks {number(line['q_local'])}")
     if is_crossed(line):
         parts.append(CROSS)
+    told = ", ".join(parts)
+    if _known(line, "q") and line["q"] <= 0.05 and _known(line, "q_local") and line["q_local"] > 0.05:
+        told += "; turned within its blocks it does about as well: both may only live in the same regions"
     beyond = not _known(line, "q") or line["q"] <= 0.05
     if agreement:
         verb = "agrees with" if beyond else "was chosen for, but is not shown to agree with,"
-        return f"{what} {verb} {line['term']} (labelled by a model): {', '.join(parts)}."
+        return f"{what} {verb} {line['term']} (labelled by a model): {told}."
     verb = "fires on" if beyond else "was chosen for, but is not shown to fire on,"
-    return f"{what} {verb} {line['term']}: {', '.join(parts)}."
+    return f"{what} {verb} {line['term']}: {told}."
 
 
 def verdict(comparison: Comparison, subject: str) -> str:

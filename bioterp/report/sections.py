@@ -8,7 +8,7 @@ from typing import Any
 import pandas as pd
 
 from bioterp.report import MOST_SENTENCES, Findings, densities, figures, page
-from bioterp.report.best import CROSS, MOST_NAMED, chosen_on_test, sentence
+from bioterp.report.best import CROSS, MOST_NAMED, chosen_on_test, sentence, shares_regions
 from bioterp.report.fidelity import fidelity
 from bioterp.report.optimism import optimism
 from bioterp.report.page import Html, join, tag
@@ -32,6 +32,8 @@ def lead(found: Findings) -> str:
         many = int((found.mine["q"] <= 0.05).sum())
         verb = "agrees with" if all(map(found.words.agreement, found.mine["term"])) else "finds"
         beyond = f"{many} have a feature that {verb} them beyond chance (q ≤ 0.05)"
+        regions = int(shares_regions(found.mine).sum())
+        beyond += f", {regions} of them no more than the regions it shares with them may explain" if regions else ""
     top = found.mine.iloc[0]
     chance = f" (chance {top['f1_null']:.2f})" if pd.notna(top.get("f1_null")) else ""
     text = f"{len(found.mine)} terms were looked for; {beyond}. "

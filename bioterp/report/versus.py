@@ -14,6 +14,9 @@ from bioterp.report.tally import in_words, tallies
 
 MOST_DOTS = 24
 MOST_ROWS = 40
+LOCALLY = (
+    "In blocks: q of shifts within blocks; where it is large beside a small q, feature and term may only share regions."
+)
 SEVERAL = "Several seeds were run; seed {} is shown."
 
 
@@ -130,7 +133,7 @@ def _table(found: Findings, terms: list[str], others: list[str]) -> Html:
         if pd.notna(line.get("f1_lo")) and pd.notna(line.get("f1_hi")):
             interval = f" {line['f1_lo']:.2f}–{line['f1_hi']:.2f}"
         own = join([cell(line, "f1", "{:.2f}"), tag("small", interval)])
-        cells += [own, cell(line, "f1_null", "{:.2f}"), number(line["q"]) if pd.notna(line.get("q")) else "–"]
+        cells += [own, cell(line, "f1_null", "{:.2f}"), _q(line)]
         for kind in (subject, *others):
             value = above.loc[term].get(kind)
             cells.append((two(value), "win") if value == top else two(value))
@@ -139,10 +142,19 @@ def _table(found: Findings, terms: list[str], others: list[str]) -> Html:
     names = ["Term", "Inst.", feature, "Prec.", "Recall", "Inst. recall", "F1 and interval", "Chance", "q"]
     made = page.table([*names, *[f"↑ {SHORT.get(kind, kind)}" for kind in (subject, *others)]], lines)
     note = "↑: F1 above chance, of the feature" + (" and of the best of each baseline." if others else ".")
+    if "q_local" in rows.columns and rows["q_local"].notna().any():
+        note += f" {LOCALLY}"
     if "seed" in found.detection.columns and found.best[found.best["representation"] == subject]["seed"].nunique() == 1:
         seeds = found.detection.loc[found.detection["representation"] == subject, "seed"].nunique()
         note += f" {SEVERAL.format(int(rows['seed'].iloc[0]))}" if seeds > 1 else ""
     return join([tag("h3", "The best feature of each term"), made, tag("p", note, class_="note")])
+
+
+def _q(line: pd.Series) -> Any:
+    """q, and beside it that of shifts within blocks."""
+    told = number(line["q"]) if pd.notna(line.get("q")) else "–"
+    local = line.get("q_local")
+    return told if pd.isna(local) else join([told, tag("small", f" {number(local)} in blocks")])
 
 
 def is_layered(found: Findings) -> bool:

@@ -18,6 +18,7 @@ from bioterp.analyses.bootstrap import bootstrap, resampled
 from bioterp.analyses.local_shifts import local_null
 from bioterp.analyses.shifts import Side
 from bioterp.errors import InputError
+from bioterp.report.best import sentence, shares_regions
 
 
 def precision(tp, fp):
@@ -170,6 +171,29 @@ def test_a_planted_match_is_sure_within_blocks():
     assert claims.loc["term1", "above_lo"] > 0.3 and claims.loc["term0", "p_local"] > 0.001
 
 
+def test_a_pair_that_only_shares_regions_says_so():
+    """Feature and term live in the same third of the blocks and ignore each other there: q is small, q_local is not."""
+    rng = np.random.default_rng(35)
+    rows = genome({"c1": 9100})
+    free = of(rows, persistent(rng, len(rows), 5, 0.5, 0.6), labels_on(rng, rows, 2, 900))
+    block = pd.Series(free.blocks()).str.split(":").str[1].astype(int).floordiv(100).to_numpy()
+    rich = (rng.random(91) < 0.25)[block]
+    dense = np.where(rich[:, None] & (np.arange(5) == 2), free.dense, 0).astype(np.float32)
+    dense[:, 3] = np.where(free.masks(1)[0] & (rng.random(len(rows)) < 0.7), 2, 0)
+    keep = rich[free.labels.start] | (free.labels.term == 1)
+    parts = [getattr(free.labels, name)[keep] for name in ("term", "instance", "start", "stop")]
+    here = of(rows, dense, type(free.labels).of(*parts, len(rows), 2, free.labels.instances))
+    found = bt.detection(here.codes, here.truth, folds=None, threads=1).set_index(["term", "feature"])
+    only, true = found.loc[("term0", 2)], found.loc[("term1", 3)]
+    assert only["q"] <= 0.02 and only["p_local"] > 0.05 and only["f1_local"] > 1.5 * only["f1_null"]
+    assert true["q"] <= 0.01 and true["p_local"] == pytest.approx(1e-4)
+    assert found["p_local"].notna().sum() == 2, "the best pair of each term, and no other"
+    lines = found.reset_index()
+    assert "same regions" in sentence(lines[lines["term"] == "term0"].iloc[0])
+    assert "same regions" not in sentence(lines[lines["term"] == "term1"].iloc[0])
+    assert shares_regions(lines).sum() == 1
+
+
 def test_terms_that_were_not_scored_and_cross_fitted_ones_are_rows(here):
     keep = here.labels.term != 2
     parts = [getattr(here.labels, name)[keep] for name in ("term", "instance", "start", "stop")]
@@ -180,7 +204,8 @@ def test_terms_that_were_not_scored_and_cross_fitted_ones_are_rows(here):
     assert claims.loc["term2", "feature"] == -1 and claims.loc["term2", "note"].startswith("not scored")
     assert claims.loc["term2", "method"] == "none" and np.isnan(claims.loc["term2", "f1"])
     crossed = claims[claims["split"] == "cross-fitted"]
-    assert len(crossed) and crossed["p_local"].isna().all() and crossed["f1"].notna().all()
+    assert len(crossed) and crossed[["p_local", "f1_local", "f1"]].notna().all(axis=None)
+    assert crossed["f1_local"].between(0, 1).all() and crossed["p_local"].between(1e-4, 1).all()
 
 
 def test_tables_of_something_else_are_refused(here, told):
