@@ -189,9 +189,10 @@ def read_pcs(path: str | Path, n: int | None = None) -> pd.DataFrame:
         limits.check("COLUMNS", len(words), f"{path}, line {number} has more than {most:,} columns")
         limits.check("CELLS", cells, f"{path} has {cells:,} cells by line {number}")
         lines += [words] if words else []
-    if not lines or len({len(words) for words in lines}) > 1:
+    if not lines or len({len(words) for words in lines}) > 1 or len(lines[0]) < 3:
         raise InputError(
-            f"{path} is no table of components: its lines have different numbers of columns, or it is empty"
+            f"{path} is no table of components: it has no lines, or lines of different numbers of columns, or of "
+            "fewer than three"
         )
     head = [word.lstrip("#") for word in lines[0]]
     if "IID" in head:

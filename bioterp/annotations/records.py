@@ -16,7 +16,7 @@ import pandas as pd
 
 from bioterp.annotations.masks import capped
 from bioterp.arrays import Array
-from bioterp.errors import InputError, nearest
+from bioterp.errors import InputError, masked, nearest, shown
 from bioterp.field import Field
 from bioterp.imaging.sheet import read_table
 from bioterp.rows import Rows
@@ -96,19 +96,25 @@ def _lines(rows: Rows, table: pd.DataFrame, key: str | None, title: str) -> tupl
     theirs = key or next((name for name in KEYS if name in table.columns), None)
     if theirs is None:
         raise InputError(f"{title} has no column {', '.join(KEYS[:-1])} or {KEYS[-1]} of sample names; pass key=")
+    told = shown if rows.ndim == 3 else masked  # ids of people do not go into messages, those of scans may
     ours = theirs if theirs in rows.items.columns else "sample"
     names = table[theirs].astype(str).str.strip()
     twice = names.duplicated()
     if twice.any():
-        raise InputError(f"{title} has two lines for {names[twice].iloc[0]!r} in the column {theirs!r}")
+        raise InputError(
+            f"{title} has two lines for {told(names[twice].iloc[0])} (line {int(twice.argmax()) + 2}) in the column "
+            f"{theirs!r}"
+        )
     items = rows.items[ours].astype(str)
     line = pd.Index(names).get_indexer(items)
     if len(items) and (line < 0).all():
         raise InputError(
-            f"{title} knows none of the {items.nunique()} {ours}s of the rows: it has "
-            f"{', '.join(map(repr, names[:3]))}, the rows have {', '.join(map(repr, items[:3]))}"
+            f"{title} knows none of the {items.nunique()} {ours}s of the rows: it has names such as "
+            f"{', '.join(map(told, names[:3]))}, the rows {', '.join(map(told, items[:3]))}"
         )
     gone = list(dict.fromkeys(items[line < 0]))
+    if told is masked:
+        return line, [f"{len(gone)} of the rows' {ours}s are not in {title}: unknown"] if gone else [], theirs
     return line, capped([f"{ours} {name!r} is not in {title}: unknown" for name in gone]), theirs
 
 

@@ -7,15 +7,18 @@ Segments may overlap. A fractional SEG is a map and no mask: it is taken with a 
 
 from __future__ import annotations
 
+import math
 import warnings
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
+from bioterp import limits
 from bioterp.annotations.scan_sources import Labels, stack
 from bioterp.arrays import Array
 from bioterp.errors import InputError, missing_package
+from bioterp.imaging.dicom import broken, element, read_dataset
 
 LPS_TO_RAS = np.diag([-1.0, -1.0, 1.0, 1.0])
 
@@ -28,16 +31,10 @@ def is_segmentation(path: Path) -> bool:
         if file.read(132)[128:] != b"DICM":
             return False
     try:
-        import pydicom
-    except ImportError:
-        raise missing_package("pydicom", "imaging", "reading DICOM") from None
-    from pydicom.errors import InvalidDicomError
-
-    try:
-        told = pydicom.dcmread(path, stop_before_pixels=True, specific_tags=["Modality"])
-    except (InvalidDicomError, OSError, ValueError):
+        told, _ = read_dataset(path, pixels=False, tags=["Modality"])
+    except InputError:
         return False
-    return str(told.get("Modality", "")) == "SEG"
+    return str(element(told, "Modality")) == "SEG"
 
 
 def read_segments(path: Path, *, threshold: float | None = None) -> Labels:
@@ -46,10 +43,11 @@ def read_segments(path: Path, *, threshold: float | None = None) -> Labels:
         import highdicom
     except ImportError:
         raise missing_package("highdicom", "imaging", "reading DICOM segmentations") from None
+    read_dataset(path, pixels=False)  # refuses a deflated one that unpacks to more than an image
     try:
         seg = highdicom.seg.segread(str(path))
         kind = str(seg.segmentation_type.value)
-    except (OSError, ValueError, AttributeError, TypeError) as error:
+    except broken() as error:
         raise FileNotFoundError(f"its DICOM SEG {path} cannot be read ({_line(error)})") from None
     said = []
     if kind == "FRACTIONAL":
@@ -62,8 +60,11 @@ def read_segments(path: Path, *, threshold: float | None = None) -> Labels:
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
+            _check_room(seg, path)
             volume = seg.get_volume(combine_segments=False)
-    except (ValueError, RuntimeError, AttributeError, NotImplementedError) as error:
+    except InputError:
+        raise
+    except broken() as error:
         raise InputError(f"the frames of {path} do not make one regular volume ({_line(error)})") from None
     numbers = [int(n) for n in seg.segment_numbers]
     array = np.asarray(volume.array)
@@ -74,6 +75,14 @@ def read_segments(path: Path, *, threshold: float | None = None) -> Labels:
     return Labels(layers, LPS_TO_RAS @ np.asarray(volume.affine, np.float64), _names(seg, numbers), said)
 
 
+def _check_room(seg: Any, path: Path) -> None:
+    """InputError where the frames span more than is read: two of them may say they lie kilometres apart."""
+    geometry = seg.get_volume_geometry(allow_missing_positions=True)
+    if geometry is not None:
+        voxels = math.prod(int(n) for n in geometry.spatial_shape) * max(int(seg.number_of_segments), 1)
+        limits.check("VOXELS", voxels, f"{path} spans {voxels:,} voxels of all its segments")
+
+
 def _names(seg: Any, numbers: list[int]) -> dict[int, str]:
     """Segment labels; one that comes twice gets its number."""
     labels = {n: str(seg.get_segment_description(n).segment_label).strip() or "segment" for n in numbers}
@@ -82,4 +91,4 @@ def _names(seg: Any, numbers: list[int]) -> dict[int, str]:
 
 
 def _line(error: BaseException) -> str:
-    return " ".join(str(error).split())[:200]
+    return type(error).__name__  # not what it says: an element's value could name a person

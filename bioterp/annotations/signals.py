@@ -1,4 +1,4 @@
-"""bigWig to a dense numeric label Field, through pyBigWig (https://doi.org/10.1093/bioinformatics/btq351).
+"""bigWig to a dense numeric label Field.
 
 The value of a cell is the mean of the bases that have one; a cell without any is NaN, which is unknown
 and not zero.
@@ -8,16 +8,15 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pandas as pd
 
 from bioterp.annotations import contigs as names
+from bioterp.annotations.bigwig import BigWig
 from bioterp.annotations.features import Contig, Features, table_of
 from bioterp.annotations.lattice import Lattice
 from bioterp.arrays import Array
-from bioterp.errors import InputError, missing_package
 from bioterp.field import Field
 from bioterp.rows import Rows
 
@@ -26,22 +25,12 @@ def label_signal(
     rows: Rows, paths: Mapping[str, Path], *, contigs: Mapping[str, str] | None = None, name: str | None = None
 ) -> Field:
     """One column of numbers. paths: {'.': file} for both strands, or {'+': …, '-': …} by strand of the rows."""
-    try:
-        import pyBigWig
-    except ImportError:
-        raise missing_package("pyBigWig", "dna", "reading bigWig") from None
     values = np.full((len(rows), 1), np.nan, np.float32)
     lattice = Lattice(rows)
     warnings: list[str] = []
     for strand, path in paths.items():
-        try:
-            file = pyBigWig.open(str(path))
-        except (RuntimeError, OSError):
-            file = None
-        if file is None or not file.isBigWig():
-            raise InputError(f"{path} cannot be read as bigWig")
-        try:
-            sizes = {contig: Contig(int(length)) for contig, length in file.chroms().items()}
+        with BigWig(path) as file:
+            sizes = {contig: Contig(length) for contig, length in file.contigs.items()}
             features = names.rename(
                 Features(table_of({"contig": [], "start": [], "end": []}), sizes, "bigwig", str(path)), contigs
             )
@@ -57,15 +46,13 @@ def label_signal(
                 cells = _item(file, theirs.get(space.name, space.name), size, about, lattice, i)
                 turned = cells[::-1] if lattice.minus[i] else cells
                 values[rows.offsets[i] : rows.offsets[i + 1], 0] = turned
-        finally:
-            file.close()
     title = name or next(iter(paths.values())).name.split(".")[0]
     source = ", ".join(str(p) for p in paths.values())
     column = {"name": title, "strand": "both" if "." in paths else "sense", "source": source, "n_instances": 0}
     return Field(rows, values, pd.DataFrame([column]), "label", {"source": source, "warnings": warnings})
 
 
-def _item(file: Any, contig: str, size: int, about: Contig, lattice: Lattice, i: int) -> Array:
+def _item(file: BigWig, contig: str, size: int, about: Contig, lattice: Lattice, i: int) -> Array:
     """Means of item i's cells in coordinate order."""
     if not lattice.cells[i]:
         return np.zeros(0, np.float32)
@@ -80,7 +67,7 @@ def _item(file: Any, contig: str, size: int, about: Contig, lattice: Lattice, i:
     return np.where(n > 0, (total[b] - total[a]) / np.maximum(n, 1), np.nan).astype(np.float32)
 
 
-def _bases(file: Any, contig: str, low: int, high: int, size: int, about: Contig) -> Array:
+def _bases(file: BigWig, contig: str, low: int, high: int, size: int, about: Contig) -> Array:
     """Per-base values of [low, high), around the origin of a circle; NaN past a linear end."""
     out = np.full(high - low, np.nan)
     at = low
@@ -93,6 +80,6 @@ def _bases(file: Any, contig: str, low: int, high: int, size: int, about: Contig
             continue
         if a >= size:
             break
-        out[at - low : at - low + b - a] = file.values(contig, a, b, numpy=True)
+        out[at - low : at - low + b - a] = file.values(contig, a, b)
         at += b - a
     return out

@@ -15,6 +15,7 @@ table must be in the order of the file. Sequences of predict_evo2 are put in the
 from __future__ import annotations
 
 import re
+import tokenize
 import zipfile
 from collections.abc import Sequence
 from dataclasses import dataclass, field
@@ -34,6 +35,11 @@ FORMATS = {
     "interplm": "InterPLM's shard_*/activations.pt or embeddings.pt",
     "bionemo": "BioNeMo's shard_*.parquet store, or predict_evo2's predictions__*.pt",
 }
+# What NumPy makes of a damaged .npy, whose header it reads as Python's words.
+NO_ARRAY = (
+    ValueError, EOFError, OverflowError, MemoryError, SyntaxError, TypeError, KeyError, RecursionError,
+    tokenize.TokenError, zipfile.BadZipFile,
+)  # fmt: skip
 PATTERNS = {
     "bionemo": ("shard_*.parquet", "**/predictions__*.pt"),
     "interplm": ("shard_*/activations.pt", "shard_*/embeddings.pt", "shard_*.pt"),
@@ -124,14 +130,7 @@ def _npy(file: Path) -> Array:
         array = np.load(file, mmap_mode="r", allow_pickle=False)
     except OSError as error:
         raise InputError(f"{file} cannot be read: {error}") from None
-    except (
-        ValueError,
-        EOFError,
-        OverflowError,
-        MemoryError,
-        SyntaxError,
-        zipfile.BadZipFile,
-    ):  # NumPy's own message advises to unpickle the file
+    except NO_ARRAY:  # NumPy's own message advises to unpickle the file
         raise InputError(
             f"{file} is not a plain .npy array of numbers: it is damaged, cut off or of another format"
         ) from None

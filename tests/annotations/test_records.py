@@ -33,7 +33,7 @@ def test_categories_are_terms(write, people) -> None:
     }  # fmt: skip
     assert {name: states(field, name).tolist() for name in wanted} == wanted
     assert field.columns["n_instances"].tolist() == [2, 1, 1, 1, 1, 1]
-    assert field.about["warnings"][0].startswith("sample 'd' is not in")
+    assert field.about["warnings"][0].startswith("1 of the rows' samples are not in")
     assert any("'empty' tells nothing" in w for w in field.about["warnings"])
 
 
@@ -89,7 +89,7 @@ def test_what_is_refused(write, people, tmp_path) -> None:
         (tmp_path / "none.tsv", {}, "there is no sheet"),
         (pd.DataFrame({"sample": ["q"], "sex": ["F"]}), {}, "knows none of the 4 samples"),
         (pd.DataFrame({"name": ["c"], "sex": ["F"]}), {}, "of sample names; pass key="),
-        (pd.DataFrame({"sample": ["c", "c"], "sex": ["F", "M"]}), {}, "two lines for 'c'"),
+        (pd.DataFrame({"sample": ["c", "c"], "sex": ["F", "M"]}), {}, "two lines for 'a' .line 3."),
         (pd.DataFrame({"sample": ["c"], "age": [3.5]}), {}, "no column of categories"),
     ):
         with pytest.raises(InputError, match=words):
