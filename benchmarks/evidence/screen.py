@@ -40,7 +40,7 @@ def screened(data: Made, rows: int, strands: int, exact: int) -> None:
     codes.data[:] = codes.data > 1  # one threshold, at which three quarters of the cells stay active
     codes.eliminate_zeros()
     size = int(scipy.fft.next_fast_len(-(-rows // strands)))
-    ring = Ring(size, np.zeros(0, np.int32), np.zeros(0, np.int8), strands)
+    ring = Ring(size, np.zeros(0, np.int32), np.zeros(0, np.int8), strands, np.array([0, size]))
     begin, wall = time.process_time(), time.perf_counter()
     terms = [lines(data.labels.mask(t)[0][:rows], strands, size) for t in range(data.labels.columns)]
     spectra = Spectra(ring, terms)

@@ -21,9 +21,11 @@ def ring_of(size: int, strands: int) -> Ring:
     return Ring(size, np.zeros(0, np.int32), np.zeros(0, np.int8), strands, np.array([0, size]))
 
 
-@pytest.mark.parametrize(("size", "strands"), [(97, 1), (120, 1), (97, 2), (126, 2)])
-def test_variances_are_those_of_all_shifts(size, strands, monkeypatch):
+@pytest.mark.parametrize("long", [1 << 20, 0])  # 0: every line is laid out as a sheet
+@pytest.mark.parametrize(("size", "strands"), [(97, 1), (120, 1), (121, 1), (97, 2), (126, 2), (105, 2)])
+def test_variances_are_those_of_all_shifts(size, strands, long, monkeypatch):
     monkeypatch.setattr(kernel, "WIDTH", 13)
+    monkeypatch.setattr(kernel, "LONG", long)
     rng = np.random.default_rng(size + strands)
     features = rng.random((5, strands, size)) < np.array([0.02, 0.1, 0.5, 0.9, 1.0])[:, None, None]
     terms = [np.repeat(rng.random((strands, size)) < share, 1, 1) for share in (0.05, 0.3, 0.97, 0.0)]
