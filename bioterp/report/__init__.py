@@ -59,10 +59,10 @@ def report(
     Parameters
     ----------
     out: a folder (the file is `report.html` in it) or a name ending in .html.
-    tables: results by name; `detection`, `layers`, `comparison`, `adjusted`, `correlation`, `features`, `readout`,
-        `candidates`, `dictionaries`, `stability`, `probing`, `probe_comparison`, `discoveries`, `loci`, `motifs` are
-        shown. Baselines are further representations of `detection`; without `comparison` they are compared by its
-        scores alone.
+    tables: results by name; `detection`, `layers`, `comparison`, `headline`, `adjusted`, `correlation`, `features`,
+        `readout`, `candidates`, `dictionaries`, `stability`, `probing`, `probe_comparison`, `discoveries`, `loci` and
+        `motifs` are shown. Baselines are further representations of `detection`; without `comparison` they are compared
+        by its scores alone.
     codes, truth: codes and labels on the same rows, for the pictures along the sequence or in the scans. Labels whose
         `about` says made_by = 'model' (or a column `made_by` of theirs, term by term) are spoken of as agreement.
     sequence_name: what was read, for the title.
@@ -77,7 +77,19 @@ def report(
     InputError: a locus that cannot be read or lies on no contig of the codes, or is asked of scans.
     AlignmentError: codes and truth are not on the same rows.
     """
-    from bioterp.report import adjustment, batches, carrying, cohort, known, page, probes, sections, signals, versus
+    from bioterp.report import (
+        adjustment,
+        batches,
+        carrying,
+        claims,
+        cohort,
+        known,
+        page,
+        probes,
+        sections,
+        signals,
+        versus,
+    )
     from bioterp.report.best import best_per_term, subject_of, terms_of
 
     if codes is not None and truth is not None:
@@ -101,6 +113,7 @@ def report(
         versus.baselines(found),
         probes.probes(found),
         known.evidence(found),
+        claims.claims(found),
     ]
     matches += [adjustment.adjustment(found), signals.signals(found)]
     pictures = [*_pictures(found, place), known.letters(found), known.unknown(found)]

@@ -45,8 +45,9 @@ def in_words(best: pd.DataFrame) -> str:
 def adjustment(found: Findings) -> Html:
     """One table, crude beside adjusted beside what the covariates tell alone; nothing where it was not asked for."""
     best = of_best(found.tables, found.mine)
+    title = tag("h2", "With GC, codon phase and the like held fixed" if not found.words.scans else _SCANS)
     if not len(best):
-        return Html("")
+        return _nothing(found, title)
     main = best[best["main"].astype(bool)]
     beaten = int((main["covariates_auroc"] > main["auroc_crude"]).sum())
     text = in_words(best)
@@ -70,14 +71,23 @@ def adjustment(found: Findings) -> Html:
         "left out for that term. Explained: the interval holds 0 and lies below the crude value; open: it holds both. "
         "q is that of F1 above what the strata lead to expect."
     )
-    parts = [tag("h2", "With GC, codon phase and the like held fixed" if not found.words.scans else _SCANS)]
-    parts += [tag("p", text), table, tag("p", note, class_="note"), _alone(best)]
+    parts = [title, tag("p", text), table, tag("p", note, class_="note"), _alone(best)]
     notes = main[main["note"].fillna("") != ""]
     if len(notes):
         lines = [[line["term"], (str(line["note"]), "text")] for _, line in notes.iterrows()]
         many = f"{len(lines)} term{'s' * (len(lines) > 1)}"
         parts.append(page.details(f"Notes on {many}", page.table(["Term", "Note"], lines)))
     return join(parts)
+
+
+def _nothing(found: Findings, title: Html) -> Html:
+    """Why none of the matches above was adjusted, where it was asked for."""
+    table = found.tables.get("adjusted")
+    if table is None or not len(table) or not len(found.mine):
+        return Html("")
+    told = [str(note) for note in table["note"].dropna() if note]
+    why = f": {max(set(told), key=told.count)}" if told else ""
+    return join([title, tag("p", f"None of the matches above could be adjusted{why}.")])
 
 
 _SCANS = "With place and brightness held fixed"

@@ -59,6 +59,7 @@ def _labelled(found: Findings) -> str:
 def what_was_run(found: Findings) -> Html:
     pairs = [(name.replace("_", " "), text) for name, text in _told(found.about)]
     if found.codes is not None:
+        pairs = [pair for pair in pairs if pair[0] != "rows"]  # told better below
         rows = found.codes.rows
         pairs += _scans(rows) if rows.ndim == 3 else []
         pairs.append(("rows", f"{len(rows):,} in {len(rows.items):,} items, id {rows.id[:8]}"))
