@@ -21,7 +21,7 @@ def of_best(table: pd.DataFrame | None, mine: pd.DataFrame) -> pd.DataFrame:
 
 
 def in_words(best: pd.DataFrame) -> str:
-    """'Within blocks 9 of 12 matches are closer than chance (q ≤ 0.05); what regions share could explain a, b, c.'"""
+    """'Within blocks 9 of 12 matches are closer than chance (q ≤ 0.05). For a, b, c …'"""
     tested = best[best["q_local"].notna()]
     if not len(tested):
         return ""
@@ -30,7 +30,7 @@ def in_words(best: pd.DataFrame) -> str:
     if not weak:
         return text + "."
     more = f" and {len(weak) - MOST_NAMED} more" if len(weak) > MOST_NAMED else ""
-    return f"{text}; where blocks hold much of both could by itself explain {', '.join(weak[:MOST_NAMED])}{more}."
+    return f"{text}. For {', '.join(weak[:MOST_NAMED])}{more} it may be enough that the same blocks hold much of both."
 
 
 def claims(found: Findings) -> Html:
