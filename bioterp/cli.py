@@ -145,6 +145,7 @@ def _check_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("config", help="a run.yaml")
     parser.add_argument("--strict", action="store_true", help="exit status 1 when there are warnings, for CI")
     parser.add_argument("--json", action="store_true", help="findings as one JSON object on standard output")
+    parser.add_argument("--measure", action="store_true", help="run the model on one batch to know its pace here")
 
 
 def _check(arguments: argparse.Namespace) -> int:
@@ -154,7 +155,7 @@ def _check(arguments: argparse.Namespace) -> int:
     from bioterp import check, config
 
     try:
-        found = check.findings(config.load(arguments.config))
+        found = check.findings(config.load(arguments.config), arguments.measure)
         listed: list[check.Finding] = []
         for one in found:
             listed.append(one)

@@ -13,7 +13,7 @@ from bioterp.annotations.cohort import Cohort
 from bioterp.arrays import Array
 from bioterp.check.finding import OK, PROBLEM, WARNING, Finding, problem, some
 from bioterp.cohorts import sheet_of
-from bioterp.errors import BioterpError
+from bioterp.errors import BioterpError, masked
 from bioterp.records import Cohort as Asked
 from bioterp.records import HaplotypeSource, Run
 
@@ -81,15 +81,12 @@ def _people(cohort: Cohort) -> Iterator[Finding]:
     """Who is there, who is in one file only, who lacks what."""
     yield Finding(OK, "cohort", f"{len(cohort)} people in sheet and source")
     for reason, lines in cohort.unmatched.groupby("reason"):
-        first = f"{len(lines)} people are {reason}, such as {lines['sample'].iloc[0]}"
+        first = f"{len(lines)} people are {reason}, a name such as {masked(lines['sample'].iloc[0])}"
         yield Finding(WARNING, "cohort", first, "they are not analysed: see that both files spell ids alike")
     for column, lines in cohort.missing.groupby("column"):
-        yield Finding(
-            WARNING,
-            "cohort",
-            f"{column} is missing for {len(lines)} of {len(cohort)} people, such as {lines['sample'].iloc[0]}",
-            "whoever lacks a column of a model is left out of it",
-        )
+        first = masked(lines["sample"].iloc[0])
+        what = f"{column} is missing for {len(lines)} of {len(cohort)} people, a name such as {first}"
+        yield Finding(WARNING, "cohort", what, "whoever lacks a column of a model is left out of it")
 
 
 def _outcome(cohort: Cohort, name: str) -> Iterator[Finding]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass
+from typing import Any
 
 PROBLEM, WARNING, OK = "problem", "warning", "ok"
 _WHERE = re.compile(r"([a-z_]+(?:\.[\w-]+)*): (.+)", re.DOTALL)
@@ -11,13 +12,17 @@ _WHERE = re.compile(r"([a-z_]+(?:\.[\w-]+)*): (.+)", re.DOTALL)
 
 @dataclass(frozen=True)
 class Finding:
-    """level: 'problem' (the run would fail, or its results would be wrong), 'warning' or 'ok'. where: a key of the run
-    file, or a part of the run. remedy: what to do; '' where nothing is to be done."""
+    """level: 'problem' (the run would fail, or its results would be wrong), 'warning' or 'ok'.
+
+    where: a key of the run file, or a part of the run. remedy: what to do; '' where nothing is to be done. data: the
+    same in numbers, plain JSON, where there are any.
+    """
 
     level: str
     where: str
     what: str
     remedy: str = ""
+    data: dict[str, Any] | None = None
 
     @property
     def line(self) -> str:

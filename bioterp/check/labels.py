@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import importlib
-from collections.abc import Iterator
+import importlib.util
+from collections.abc import Generator, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -12,26 +13,32 @@ import pandas as pd
 
 from bioterp.arrays import Array
 from bioterp.check.finding import OK, PROBLEM, WARNING, Finding, of_text, problem, some
+from bioterp.check.masks import masks
 from bioterp.errors import BioterpError, InputError
 from bioterp.records import Label, Run
 
 LEAST, LEAST_TEST = 2, 20  # instances detection wants on either side; of fewer in test a term is cross-fitted
 EVERYWHERE = 0.98  # a term on this share of all bases is found by any feature that fires everywhere
-MOST_MASKS = 200  # headers that are opened; of more scans evenly many
+CALLED = 22  # columns that called genes give on both strands
 
 
-def findings(run: Run, source: Any) -> Iterator[Finding]:
-    """Every label of the run against what it is to be painted on."""
+def findings(run: Run, source: Any) -> Generator[Finding, None, int]:
+    """Every label of the run against what it is to be painted on; returns how many columns they will have."""
+    columns = 0
     if not run.labels and run.cohort is None:
         yield Finding(PROBLEM, "labels", "labels names no annotation", "give labels: {genes: annotation.gff.gz}")
     for name, spec in run.labels.items():
         try:
             if spec.column is not None or run.source.kind == "scans":
-                yield from _masks(name, spec, source)
+                columns += yield from masks(name, spec, source)
             elif spec.path is not None and spec.path.is_file():
-                yield from _annotation(name, spec, getattr(source, "dna", source), "detection" in run.analyses)
+                dna, scored = getattr(source, "dna", source), "detection" in run.analyses
+                columns += yield from _annotation(name, spec, dna, scored)
+            elif spec.call is not None:
+                columns += CALLED
         except BioterpError as error:
             yield problem(error, f"labels.{name}")
+    return columns
 
 
 def packages(run: Run) -> Iterator[Finding]:
@@ -55,8 +62,11 @@ def importable(package: str, extra: str, where: str, what: str) -> Iterator[Find
 # ---------------------------------------------------------------------- along sequences
 
 
-def _annotation(name: str, spec: Label, source: Any, scored: bool) -> Iterator[Finding]:
-    """Whether an annotation speaks of the source's contigs and stays within them, and what of it lies where."""
+def _annotation(name: str, spec: Label, source: Any, scored: bool) -> Generator[Finding, None, int]:
+    """Whether an annotation speaks of the source's contigs and stays within them, and what of it lies where.
+
+    Returns how many columns it will have.
+    """
     from bioterp.annotations import contigs, reading
     from bioterp.annotations.terms import terms_of
 
@@ -66,7 +76,7 @@ def _annotation(name: str, spec: Label, source: Any, scored: bool) -> Iterator[F
     tracks = reading.signals(path)
     if tracks:
         yield from _signal(where, tracks["."], source, other)
-        return
+        return 0
     keep = {space.name for space in spaces} | {str(theirs) for theirs in (other or {}).values()}
     features = reading.read(path, keep=keep, name=options.get("name"), by=options.get("by"))
     features = contigs.rename(features, other)
@@ -84,6 +94,9 @@ def _annotation(name: str, spec: Label, source: Any, scored: bool) -> Iterator[F
     table, _ = terms_of(features, known, **asked, upstream=options.get("upstream", 50))
     if scored:
         yield from _instances(where, table, source)
+    twice = source.items["strand"].nunique() > 1 and options.get("strand", "separate") == "separate"
+    stranded = table.assign(has=table["strand"] != ".").groupby("term", observed=False)["has"].any()
+    return int(len(stranded) + stranded.sum() * twice)
 
 
 def _instances(where: str, table: pd.DataFrame, source: Any) -> Iterator[Finding]:
@@ -173,7 +186,9 @@ def _signal(where: str, path: Path, source: Any, other: Any) -> Iterator[Finding
     from bioterp.annotations import contigs
     from bioterp.annotations.features import Contig, Features, table_of
 
-    yield from importable("pyBigWig", "dna", where, "bigWig")
+    if importlib.util.find_spec("pyBigWig") is None:
+        yield from importable("pyBigWig", "dna", where, "bigWig")
+        return
     import pyBigWig
 
     try:
@@ -192,70 +207,3 @@ def _signal(where: str, path: Path, source: Any, other: Any) -> Iterator[Finding
         yield of_text(level, line + ("; it is of another assembly" if level == PROBLEM else ""), where)
     what = f"numbers for {held:,} bases on {len(sizes)} contigs"
     yield Finding(OK if held else WARNING, where, what, "" if held else "it is empty: leave it out")
-
-
-# ---------------------------------------------------------------------- on scans
-
-
-def _masks(name: str, spec: Label, source: Any) -> Iterator[Finding]:
-    """Whether the masks are there, can be opened, and lie where their scans do."""
-    from bioterp.annotations.mask_place import extent, meet
-    from bioterp.annotations.scan_sources import resolve
-    from bioterp.annotations.segments import is_segmentation
-    from bioterp.grid import Grid, Space
-    from bioterp.imaging import open_volume
-
-    where, column, total = f"labels.{name}", spec.column, len(source.scans)
-    if "columns" in spec.options:
-        return
-    if spec.path is not None:
-        if not spec.path.exists():
-            return
-        files, _ = resolve(source_rows(source), spec.path, column or "label")
-    else:
-        assert column is not None
-        files = source.files(column)
-    absent = [scan for scan in source.scans if scan not in files or not files[scan].exists()]
-    if len(absent) == total:
-        said = f"such as {files[absent[0]].name!r}" if absent[0] in files else f"scan {absent[0]} has none"
-        yield Finding(PROBLEM, where, f"no file that the column {column!r} names is there", said)
-        return
-    yield Finding(OK, where, f"masks of {total - len(absent)} of {total} scans")
-    if absent:
-        what = f"no mask for {len(absent)} scans, such as {absent[0]}"
-        yield Finding(WARNING, where, what, "they are not scored")
-    here = [scan for scan in source.scans if scan not in set(absent)]
-    looked = (
-        here if len(here) <= MOST_MASKS else [here[i] for i in np.linspace(0, len(here) - 1, MOST_MASKS, dtype=int)]
-    )
-    unread, apart, moved = [], [], []
-    for scan in looked:
-        if files[scan].is_dir() or is_segmentation(files[scan]):
-            continue
-        try:
-            mask = open_volume(files[scan], assume_ras=source.assume_ras)
-        except BioterpError as error:
-            unread.append(f"{scan} ({str(error).replace(f'{files[scan].parent}/', '').partition('; ')[0]})")
-            continue
-        image, space = source.scans[scan].volumes[0], Space(scan, "mm")
-        mine, theirs = (Grid.from_centers(space, one.shape, one.affine) for one in (image, mask))
-        if not meet(mine, theirs):
-            apart.append(f"{scan} ({extent([theirs])} mm, the scan {extent([mine])})")
-        elif mask.shape == image.shape and not np.allclose(mask.affine, image.affine, atol=0.05):
-            moved.append(scan)
-    if unread:
-        yield Finding(WARNING, where, f"{len(unread)} masks cannot be read: {some(unread)}", "they are not scored")
-    if apart:
-        level = PROBLEM if len(apart) == len(looked) else WARNING
-        what = f"{len(apart)} masks lie where their scans are not: {some(apart, 1)}"
-        yield Finding(level, where, what, "mend their headers, or name the right files")
-    if moved:
-        what = f"{len(moved)} masks have their image's shape and another affine, such as that of {some(moved, 1)}"
-        yield Finding(WARNING, where, what, "the mask's own is used: see that its header is right")
-
-
-def source_rows(source: Any) -> Any:
-    """What `resolve` asks of rows: the scans there are."""
-    from types import SimpleNamespace
-
-    return SimpleNamespace(items=pd.DataFrame({"sample": list(source.scans)}))

@@ -13,7 +13,7 @@ from bioterp import leakage
 from bioterp.adapters import PLUGGED
 from bioterp.adapters.dna import parse_halo
 from bioterp.check.finding import OK, PROBLEM, WARNING, Finding, of_text, problem, some
-from bioterp.errors import BioterpError
+from bioterp.errors import BioterpError, masked
 from bioterp.opening import open_source
 from bioterp.records import DNASource, HaplotypeSource, Run, ScanSource
 from bioterp.rows import SPLITS
@@ -36,7 +36,8 @@ def findings(run: Run, model: Any) -> Generator[Finding, None, Any]:
     elif run.source.kind == "haplotypes":
         yield of_text(OK, f"source: {source.told()}", "source")
         for reason, people in source.unmatched.groupby("reason"):
-            yield Finding(WARNING, "source", f"{len(people)} people are {reason}, such as {people['sample'].iloc[0]}")
+            what = f"{len(people)} people are {reason}, a name such as {masked(people['sample'].iloc[0])}"
+            yield Finding(WARNING, "source", what, "they are not analysed: see that both files spell ids alike")
     elif run.source.kind in PLUGGED:
         yield Finding(OK, "source", f"{len(source):,} items, blocks: {source.blocks_told}")
     else:

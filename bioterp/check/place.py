@@ -1,11 +1,10 @@
-"""Files that are read, and the folder that is written: there, free, unlocked, of this run, large enough."""
+"""Files that are read, and the folder that is written: there, unlocked, of this run."""
 
 from __future__ import annotations
 
 import fcntl
 import json
 import os
-import shutil
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -13,9 +12,8 @@ from typing import Any
 from bioterp import locks, store
 from bioterp.activate import about_layer
 from bioterp.check.finding import OK, PROBLEM, Finding, problem
-from bioterp.errors import BioterpError, StoreError
+from bioterp.errors import StoreError
 from bioterp.opening import path_problems
-from bioterp.planning import Layer, groups, room_for_activations
 from bioterp.records import Run
 
 
@@ -101,32 +99,3 @@ def _differ(theirs: Any, ours: Any) -> list[str]:
     if not isinstance(theirs, dict) or not isinstance(ours, dict):
         return []
     return [f"source.{key}" for key in sorted({*theirs, *ours}) if theirs.get(key) != ours.get(key)]
-
-
-def disk(run: Run, source: Any, model: Any) -> Iterator[Finding]:
-    """What the run will keep, or, under `disk`, at most hold, against what is free (one cell per base)."""
-    import math
-
-    cells = {layer: source.cells // math.prod(model.cell_shape(layer)) for layer in run.layers}
-    bases = max(cells.values())
-    itemsize = 4 if (run.dtype or model.dtype) == "float32" else 2
-    size: dict[Layer, int] = {layer: cells[layer] * model.width(layer) * itemsize for layer in run.layers}
-    twice = 2 if "random-weights" in run.baselines else 1
-    codes = bases * run.dictionary.k * 8 * len(run.layers) * (len(run.dictionary.seeds) + twice - 1)
-    need, said = float(sum(size.values()) * twice + codes), ""
-    if run.disk is not None:
-        try:
-            plan = groups(list(run.layers), size, room_for_activations(float(run.disk), bases, run.dictionary.k))
-        except BioterpError as error:
-            yield problem(error, "disk")
-            return
-        if need > float(run.disk):
-            need = float(run.disk)
-            said = f"; layers go through the model in {len(plan)} group{'s' * (len(plan) > 1)}: {plan}"
-    place = run.out
-    while not place.exists():
-        place = place.parent
-    free = shutil.disk_usage(place).free
-    each = " (one cell per base)" if run.source.kind != "scans" else ""
-    line = f"at most {need / 1e9:.1f} GB needed{each}, {free / 1e9:.1f} GB free{said}"
-    yield Finding(PROBLEM if need > free else OK, "disk", line, "choose another out" if need > free else "")
