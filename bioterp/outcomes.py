@@ -85,6 +85,8 @@ def analyse(run: Run, source: Any, codes: Field, acts: Field, layer: Any) -> Fra
         mediators=cohort.mediators,
         seed=run.seed,
     )
+    for line in found.outcomes[found.outcomes["note"].notna()].itertuples():
+        say(f"{line.outcome}: {line.note}")
     made: Frames = {
         "association": found.table,
         "effects": found.effects,

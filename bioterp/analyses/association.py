@@ -131,7 +131,9 @@ def _tables(
     effects = pd.concat([answers.by_group(one.name, question, answer, sheet.groups) for one, question, answer in of])
     told = pd.DataFrame([answers.of_outcome(one, question, answer) for one, question, answer in of])
     qq = pd.concat([answers.qq(one.name, answer) for one, _, answer in of])
-    attrs = {"warnings": list(sheet.warnings)}
+    stays = [(line["outcome"], line["lambda_adjusted"], line["n_features"]) for _, line in told.iterrows()]
+    high = [f"{name}: {why}" for name, *one in stays if (why := answers.inflated(*one))]
+    attrs = {"warnings": [*sheet.warnings, *high]}
     made = []
     for name, frame in (("association", table), ("effects", effects), ("outcomes", told), ("qq", qq)):
         if name == "association":

@@ -32,6 +32,8 @@ def run(out: Path) -> pd.DataFrame:
         f"inflation of p by confounding (lambda): {line['lambda_naive']:.2f} before adjusting, "
         f"{line['lambda_adjusted']:.2f} after; declared confounders explain {line['explained']:.2f} of the outcome"
     )
+    if isinstance(line["note"], str):
+        print(line["note"])
     return beside
 
 

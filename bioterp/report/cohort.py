@@ -30,7 +30,9 @@ def cohort(found: Findings) -> Html:
     for (layer, outcome), mine in table.groupby(["layer", "outcome"], sort=False):
         told = outcomes[(outcomes["layer"] == layer) & (outcomes["outcome"] == outcome)].iloc[0]
         title = f"{outcome}" + (f", layer {layer}" if table["layer"].nunique() > 1 else "")
-        parts += [tag("h3", title), tag("p", _lead(told)), *_verdicts(mine), *_pictures(found, mine, layer, outcome)]
+        parts += [tag("h3", title), tag("p", _lead(told))]
+        parts += [tag("p", told["note"], class_="note")] if isinstance(told["note"], str) and told["note"] else []
+        parts += [*_verdicts(mine), *_pictures(found, mine, layer, outcome)]
     parts += [*_audit(found), *_marker(found)]
     note = (
         "Nothing here is of a single person, and groups of fewer than 5 people are not told apart. Adjusting helps "

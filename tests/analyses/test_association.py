@@ -204,6 +204,22 @@ def test_inflation_normal_scores_and_corrections():
     assert np.isnan(chance.corrected(with_gap, "bh")[-1]) and chance.corrected(with_gap, "by")[0] >= p[0]
 
 
+def test_a_lambda_that_stays_high_is_told():
+    """Features that read one cause go with the outcome together; independent ones, and few of them, do not."""
+    rng = np.random.default_rng(40)
+    n, cause = 173, rng.normal(size=173)
+    sheet = pd.DataFrame({"y": 0.7 * cause + rng.normal(size=n), "age": rng.normal(size=n)})
+    sheet.index = [f"s{i}" for i in range(n)]
+    block = 0.7 * cause[:, None] + rng.normal(size=(n, 61))
+    for values, told in ((block, True), (block[:, :20], False), (rng.normal(size=(n, 61)), False)):
+        found = bt.associate(field_of(values), sheet, outcome="y", confounders=["age"])
+        line = found.outcomes.iloc[0]
+        assert isinstance(line["note"], str) == told and (line["lambda_adjusted"] > 1.5 or not told)
+        warned = [one for one in found.table.attrs["warnings"] if one.startswith("y: lambda stays")]
+        assert len(warned) == told
+        assert not told or "the block and not the feature" in line["note"]
+
+
 def test_outcomes_alone_or_together_and_rows_in_any_order(cohort):
     people, sheet, found = cohort
     alone = bt.association(people, sheet.sample(frac=1, random_state=1), outcome="case", **MODEL)

@@ -18,6 +18,8 @@ from bioterp.analyses.cohort.sums import Read, Sums, dense
 from bioterp.arrays import Array
 
 CARRIERS = 5  # people of a group a feature must vary in
+# λ of m independent features has a standard error of 2.3 / √m: of 50 it is above 1.5 once in 16 times by chance.
+INFLATED, ENOUGH = 1.5, 50
 
 
 @dataclass(frozen=True)
@@ -165,6 +167,8 @@ def by_group(name: str, one: Question, found: Answer, names: list[str]) -> pd.Da
 def of_outcome(outcome: Outcome, one: Question, found: Answer) -> dict[str, Any]:
     """A row of the table `outcomes`."""
     p, p_adjusted = found.columns["p"], found.columns["p_adjusted"]
+    tested, inflation = int(np.isfinite(p_adjusted).sum()), chance.lambda_gc(p_adjusted)
+    notes = [outcome.note, one.reason, inflated(inflation, tested)]
     return {
         "outcome": outcome.name,
         "kind": "binary" if one.binary else "numeric",
@@ -176,11 +180,22 @@ def of_outcome(outcome: Outcome, one: Question, found: Answer) -> dict[str, Any]
         "explained": one.explained,
         "identified": questions.identified(one.explained),
         "sized": one.sized,
-        "n_features": int(np.isfinite(p_adjusted).sum()),
+        "n_features": tested,
         "lambda_naive": chance.lambda_gc(p),
-        "lambda_adjusted": chance.lambda_gc(p_adjusted),
-        "note": outcome.note or one.reason or None,
+        "lambda_adjusted": inflation,
+        "note": "; ".join(note for note in notes if note) or None,
     }
+
+
+def inflated(inflation: float, tested: int) -> str:
+    """What a λ that stays high after adjusting means; '' where it does not, or of so few features says nothing."""
+    if tested < ENOUGH or not inflation > INFLATED:
+        return ""
+    return (
+        f"lambda stays {inflation:.1f} after adjusting, where 1 is chance: many features go with the outcome together. "
+        "They read one cause, or what is linked with it (a haplotype block, one change of an organ), or a confounder "
+        "is not declared. What is called is then the block and not the feature: pool by region, declare what is missing"
+    )
 
 
 def qq(name: str, found: Answer) -> pd.DataFrame:
