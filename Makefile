@@ -1,11 +1,11 @@
-# `make demo`, `make demo-scan`, `make docs`, `make test` and `make check` each set up all they need on a fresh clone.
+# `make demo`, `make demo-scan`, `make docs`, `make test`, `make check` and `make stress` each set up all they need on a fresh clone.
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 WORKERS ?= 2
 
-.PHONY: demo demo-scan docs test check clean
+.PHONY: demo demo-scan docs test check stress clean
 
 $(READY): pyproject.toml constraints.txt
 	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
@@ -33,6 +33,18 @@ check: $(READY)
 	$(BIN)/lint-imports
 	NO_MKDOCS_2_WARNING=1 $(BIN)/python -m mkdocs build --strict --quiet
 	$(BIN)/python -m pytest -q -n $(WORKERS) --dist worksteal -m "not slow" tests
+
+# The long form of what the tests hold in short: generated files by the thousand, 210 faults and ten kills, every fuzzer.
+DOORS := fasta gff bed vcf volumes series tensors
+FUZZ_SECONDS ?= 280
+
+stress: $(READY)
+	$(BIN)/python -m pytest -n $(WORKERS) --dist worksteal --stress -m stress tests
+	$(BIN)/python benchmarks/faults.py --trials 30 --kills 10
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e ".[fuzz]"
+	set -e; for door in $(DOORS); do \
+	  $(BIN)/python benchmarks/fuzz/$$door.py --work build/fuzz/$$door -max_total_time=$(FUZZ_SECONDS) -timeout=20 -rss_limit_mb=3000; \
+	done
 
 clean:
 	rm -rf $(VENV) build dist *.egg-info
