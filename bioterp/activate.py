@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from bioterp import kept, store
+from bioterp import kept, locks, store
 from bioterp.adapters import Item, Source
 from bioterp.arrays import Array, BFloat16, narrow
 from bioterp.errors import InputError
@@ -35,12 +35,16 @@ def activations(
     *,
     dtype: str | None = None,
     batch_cells: int = BATCH_CELLS,
+    shards: int = 1,
+    part: tuple[int, int] | None = None,
 ) -> dict[int | str, Field]:
     """Run every item of a source through a model once, and store the activations of some layers.
 
     source: an adapter (`bioterp.DNA`). model: from `load_model`. layers: block numbers (0-based: their output) or
     module names. out: a folder; layer l goes to `out/layer=l`. dtype: 'float32', 'bfloat16' or 'float16'; the
-    model's own by default. A value a narrower type cannot hold is an error, never a silent infinity.
+    model's own by default. A value a narrower type cannot hold is an error, never a silent infinity. shards: written
+    in at least so many pieces (as far as there are items). part: (i, n), only the i-th of n equal parts of the shards,
+    0-based, while other processes write the others; whoever comes last seals, the rest are given no Field.
 
     Halo cells and cells over masked bases give no rows. Run again after an interruption, it computes only what is
     missing. Returns {layer: Field (cells, channels)}. Raises InputError for NaN or infinite activations (item, layer
@@ -52,8 +56,9 @@ def activations(
         raise InputError(f"layers must name each layer once; got {layers}")
     dtype = dtype or model.dtype
     per_item = {layer: _cells_of_an_item(source, model, layer) for layer in layers}
-    shard_items = items_of_a_shard(source, model, layers, dtype)
+    shard_items = min(items_of_a_shard(source, model, layers, dtype), max(1, -(-len(source) // shards)))
     shards = -(-len(source) // shard_items)
+    mine = range(shards) if part is None else range(part[0] * shards // part[1], (part[0] + 1) * shards // part[1])
     writers, finished = {}, {}
     for layer in layers:
         about = about_layer(model, layer, source, dtype)
@@ -64,8 +69,8 @@ def activations(
         if whole is not None:
             finished[layer] = whole
         else:
-            writers[layer] = FieldWriter(folder, columns, "activation", recipe, about, dtype)
-    for shard in track(range(shards), f"activations of {model.name}", shards):
+            writers[layer] = FieldWriter(folder, columns, "activation", recipe, about, dtype, part is None)
+    for shard in track(mine, f"activations of {model.name}", len(mine)):
         todo = [layer for layer, writer in writers.items() if not writer.done(shard)]
         if todo:
             hi = min((shard + 1) * shard_items, len(source))
@@ -74,7 +79,11 @@ def activations(
             rows = _run_shard(source.read(shard * shard_items, hi), model, todo, kept, batch_cells)
             for layer in todo:
                 writers[layer].write(shard, rows[layer], kept.pop(layer).whole())
-    return {layer: finished[layer] if layer in finished else writers[layer].finish(shards) for layer in layers}
+    if part is None:
+        return {layer: finished[layer] if layer in finished else writers[layer].finish(shards) for layer in layers}
+    with locks.turn(out, "seal"):
+        whole_now = [layer for layer, writer in writers.items() if all(map(writer.done, range(shards)))]
+        return finished | {layer: writers[layer].finish(shards) for layer in whole_now}
 
 
 def check_modality(source: Source, model: Any) -> None:

@@ -9,29 +9,28 @@ import argparse
 import os
 import re
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from bioterp import locks, progress
+from bioterp import progress
 from bioterp.errors import LONGEST, BioterpError, InputError, nearest, one_line
 from bioterp.limits import TRUST
-
-
-@dataclass(frozen=True)
-class Verb:
-    """name, one line of help, what it adds to its parser, and what it does (returns the exit status)."""
-
-    name: str
-    help: str
-    arguments: Callable[[argparse.ArgumentParser], Any]
-    run: Callable[[argparse.Namespace], int]
+from bioterp.verbs import STAGES, Verb, marked, summary, threads
 
 
 class Parser(argparse.ArgumentParser):
-    """argparse, with errors in one sentence."""
+    """argparse, with errors in one sentence, and what stands behind -- for another program as `words`."""
+
+    def parse_args(self, args: Any = None, namespace: Any = None) -> Any:
+        given = list(args or ())
+        at = given.index("--") if "--" in given else len(given)
+        found = super().parse_args(given[:at], namespace)
+        found.words = given[at + 1 :]
+        if found.words and found.word != "run":
+            raise InputError(f"{found.word} takes nothing after --; got {' '.join(found.words)}")
+        return found
 
     def error(self, message: str) -> Any:
         match = re.match(r"argument verb: invalid choice: '(.*?)'", message)
@@ -119,26 +118,46 @@ def _parser() -> argparse.ArgumentParser:
 def _run_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("config", help="a run.yaml")
     parser.add_argument("--cores", type=int, default=None, metavar="N", help="threads (default: all)")
+    parser.add_argument("--dry-run", action="store_true", help="say what would be done, and do nothing")
+    parser.add_argument("--jobs", type=int, default=None, metavar="N", help="as jobs, so many at a time (Snakemake)")
+    parser.add_argument("--executor", default=None, metavar="NAME", help="where jobs run, such as slurm (Snakemake)")
+    parser.add_argument("--profile", default=None, metavar="NAME", help="a profile of a cluster (Snakemake)")
+    parser.add_argument("--mark", type=Path, default=None, help=argparse.SUPPRESS)
+    parser.epilog = "What stands behind -- is passed on to Snakemake."
 
 
 def _run(arguments: argparse.Namespace) -> int:
-    from bioterp import config, study
+    from bioterp import config, workflow
 
     run = config.load(arguments.config)
-    _threads(arguments.cores)
-    joined = study.Study(run).execute()
-    _summary(joined)
+    threads(arguments.cores)
+    if arguments.jobs is not None or arguments.executor or arguments.profile or arguments.words:
+        workflow.launch(Path(arguments.config), run.out, arguments)
+    elif arguments.dry_run:
+        for line in workflow.told(arguments.config):
+            print(line)
+        return 0
+    else:
+        return marked(arguments, lambda: _here(run, arguments.cores))
+    if not arguments.dry_run:
+        print(f"report: {run.out / 'report.html'}    tables: {run.out / 'tables'}")
+    return 0
+
+
+def _here(run: Any, cores: int | None) -> int:
+    """The whole run in this process."""
+    from bioterp import study
+
+    summary(study.Study(run, threads=cores).execute())
     print(f"report: {run.out / 'report.html'}    tables: {run.out / 'tables'}")
     return 0
 
 
-def _threads(cores: int | None) -> None:
-    if cores is not None:
-        if cores < 1:
-            raise InputError(f"--cores must be at least 1; got {cores}")
-        import torch
+def _workflow(arguments: argparse.Namespace) -> int:
+    from bioterp import workflow
 
-        torch.set_num_threads(cores)
+    print(workflow.SNAKEFILE)
+    return 0
 
 
 def _check_arguments(parser: argparse.ArgumentParser) -> None:
@@ -185,7 +204,7 @@ def _demo_arguments(parser: argparse.ArgumentParser) -> None:
 def _demo(arguments: argparse.Namespace) -> int:
     if arguments.what not in DEMOS:
         raise InputError(f"there is no demo {arguments.what!r}; {nearest(arguments.what, DEMOS)}")
-    _threads(arguments.cores)
+    threads(arguments.cores)
     if arguments.what == "cohort":
         from bioterp.demo import cohort
 
@@ -204,30 +223,9 @@ def _demo(arguments: argparse.Namespace) -> int:
         from bioterp.demo import dna
 
         joined = dna.run(Path(arguments.out), Path(arguments.fasta) if arguments.fasta else None, arguments.whole)
-    _summary(joined)
+    summary(joined)
     print(f"report: {Path(arguments.out) / 'report.html'}    exports: {Path(arguments.out) / 'exports'}")
     return 0
-
-
-def _summary(joined: dict[str, Any]) -> None:
-    """Per term: the best dictionary feature on held-out blocks beside the best of every baseline."""
-    from bioterp import summary
-
-    if "readout" in joined:
-        summary.print_readout(joined["readout"])
-    if "detection" in joined:
-        summary.print_detection(joined["detection"])
-    if "layers" in joined:
-        summary.print_layers(joined["layers"])
-        summary.print_comparison(joined["comparison"])
-    if "adjusted" in joined:
-        summary.print_adjusted(joined["adjusted"], joined["detection"])
-    if "correlation" in joined:
-        summary.print_correlation(joined["correlation"])
-    if "probe_comparison" in joined:
-        summary.print_probes(joined["probe_comparison"], joined["probing"])
-    if "dictionaries" in joined:
-        summary.print_dictionaries(joined["dictionaries"], joined.get("stability"))
 
 
 # ---------------------------------------------------------------------- simulate
@@ -252,69 +250,6 @@ def _simulate(arguments: argparse.Namespace) -> int:
     plan = simulate.Plan(**options)
     made = simulate.cohort(plan, seed=arguments.seed)
     print(f"{made.people} and its truth in {simulate.write(made, arguments.out)}")
-    return 0
-
-
-# ---------------------------------------------------------------------- stages
-
-
-def _stage(name: str, help: str, run: Callable[[argparse.Namespace], int]) -> Verb:
-    return Verb(name, help, lambda parser: parser.add_argument("config", help="a run.yaml") and None, run)
-
-
-def _alone(work: Callable[[Any], int]) -> Callable[[argparse.Namespace], int]:
-    """A stage of a study whose folder nobody else writes into meanwhile."""
-
-    def run(arguments: argparse.Namespace) -> int:
-        from bioterp import config, study
-
-        made = study.Study(config.load(arguments.config))  # looks before anything is written, the lock included
-        with locks.held(made.out):
-            return work(made)
-
-    return run
-
-
-def _activations(study: Any) -> int:
-    for layer, made in study.activate().items():
-        print(f"layer {layer}: {made} in {made.path}")
-    return 0
-
-
-def _label(study: Any) -> int:
-    for rows in study.lattices():
-        print(study.truth(rows).columns.to_string(index=False))
-    return 0
-
-
-def _fit(study: Any) -> int:
-    for layer, seed, sae, _ in study.dictionaries(encode=False):
-        quality = ", ".join(f"{name} {sae.about[name]:.4g}" for name in ("fvu", "l0", "dead"))
-        print(f"layer {layer} seed {seed}: {quality}")
-    return 0
-
-
-def _encode(study: Any) -> int:
-    for layer, seed, _, codes in study.dictionaries():
-        print(f"layer {layer} seed {seed}: {codes} in {codes.path}")
-    return 0
-
-
-def _analyse(study: Any) -> int:
-    _summary(study.analyse_all().joined)
-    print(f"tables: {study.out / 'tables'}")
-    return 0
-
-
-def _export(study: Any) -> int:
-    study.export_all(study.analyse_all())
-    print(f"exports: {study.out / 'exports'}")
-    return 0
-
-
-def _report(study: Any) -> int:
-    study.report_all(study.analyse_all())
-    print(f"report: {study.out / 'report.html'}")
     return 0
 
 
@@ -382,13 +317,8 @@ VERBS = (
     ),
     Verb("run", "a run.yaml from end to end; the same command resumes", _run_arguments, _run),
     Verb("check", "what can be known about a run.yaml before an hour is spent", _check_arguments, _check),
-    _stage("activations", "stage: run the model over the source", _alone(_activations)),
-    _stage("label", "stage: paint the annotation onto the rows", _alone(_label)),
-    _stage("fit", "stage: fit the dictionaries", _alone(_fit)),
-    _stage("encode", "stage: codes of all rows", _alone(_encode)),
-    _stage("analyse", "stage: every table, baselines included", _alone(_analyse)),
-    _stage("export", "stage: tracks and h5ad of the best features", _alone(_export)),
-    _stage("report", "stage: the HTML report", _alone(_report)),
+    *STAGES,
+    Verb("workflow", "where the Snakefile is that `run --jobs` uses", lambda parser: None, _workflow),
     Verb("apply", "a kept marker on another cohort: how it does there", _apply_arguments, _apply),
     Verb(
         "verify",

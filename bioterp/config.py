@@ -79,8 +79,8 @@ def parse(tree: Any, base: Path) -> Run:
         raise InputError(
             f"dictionary.k must lie between 1 and width − 1; got k {run.dictionary.k}, width {run.dictionary.width}"
         )
-    if run.export_features < 1 or (run.dictionary.batch or 1) < 1:
-        raise InputError("export_features and dictionary.batch are counts of at least 1")
+    if min(run.export_features, run.dictionary.batch or 1, getattr(run.source, "shards", 1)) < 1:
+        raise InputError("export_features, dictionary.batch and source.shards are counts of at least 1")
     if not run.dictionary.seeds:
         raise InputError("dictionary.seeds names no seed; give at least one, e.g. seeds: [0]")
     folder = _path(run.model.name, "model.name", base)

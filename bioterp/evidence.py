@@ -10,14 +10,15 @@ from bioterp import __version__, tables
 from bioterp.dictionary import Dictionary
 from bioterp.field import Field
 from bioterp.known import of_codes, over_seeds, text_of
+from bioterp.pieces import Pieces
 from bioterp.planning import Layer, Representation
 from bioterp.progress import say
-from bioterp.stages import Frames, Stages
+from bioterp.stages import Frames
 
 RELATIONS = "relations"  # filled into the table of features, and no table of its own
 
 
-class Evidence(Stages):
+class Evidence(Pieces):
     """The stages, with what is made of codes, decoders and detection together."""
 
     def known(self, one: Representation, truth: Field, frames: Frames) -> Frames:

@@ -157,7 +157,7 @@ class FieldWriter:
     """Writes a Field shard by shard, each whole or not at all; the same call resumes.
 
     recipe: plain JSON that names everything the values depend on. A folder that holds shards of another
-    recipe is refused, never overwritten.
+    recipe is refused, never overwritten. alone: False when other processes write other shards meanwhile.
     """
 
     def __init__(
@@ -168,6 +168,7 @@ class FieldWriter:
         recipe: dict[str, Any],
         about: dict[str, Any] | None = None,
         dtype: str = "float32",
+        alone: bool = True,
     ):
         self.path = Path(path)
         self.columns = columns if isinstance(columns, pd.DataFrame) else pd.DataFrame({"name": list(columns)})
@@ -175,7 +176,9 @@ class FieldWriter:
         self.about = about or {}
         self.recipe = {**recipe, "kind": kind, "dtype": dtype, "columns": store.digest(self.columns.to_csv())}
         self._is_ours(self.path)
-        store.clear_partials(self.path)
+        self.alone = alone
+        if alone:
+            store.clear_partials(self.path)
 
     def done(self, shard: int) -> bool:
         """True when this shard is already stored, by this recipe, and whole."""
@@ -183,6 +186,8 @@ class FieldWriter:
 
     def write(self, shard: int, rows: Rows, values: Any) -> None:
         """Store one shard: its rows, and (len(rows), c) values as float32 array, CSR matrix or Intervals."""
+        if not self.alone:  # what a killed writer of this shard left; others are at work on theirs
+            store.clear_partials(self.path, deep=False, of=SHARD.format(shard) + ".")
         arrays, tables, kind = to_arrays(wrap(values), self.dtype)
         row_arrays, row_meta = rows_to_arrays(rows)
         store.write(

@@ -83,7 +83,7 @@ def _place_problems(run: Run) -> Iterator[BioterpError]:
     inputs = [*_read_from(run), *(spec.path for spec in run.labels.values())]
     own = {path.name for path in inputs if path is not None and path.parent.resolve() == run.out.resolve()}
     held = {path.name for path in run.out.iterdir() if path.name[0] != "."} - own if run.out.is_dir() else set()
-    if held and not held & {"activations", "labels", "dictionaries", "rows", "run.json", "run.yaml"}:
+    if held and not held & {"activations", "labels", "dictionaries", "rows", "jobs", "run.json", "run.yaml"}:
         yield StoreError(
             f"out: {run.out} holds files that are no run of bioterp (such as {min(held)!r}); give a new folder"
         )
@@ -116,8 +116,8 @@ def _read_from(run: Run) -> list[Path | None]:
 def open_source(run: Run, model: Callable[[], Any]) -> Any:
     """The adapter a run reads from. model() is asked how it wants scans, where the run does not say."""
     given = {one.name: getattr(run.source, one.name) for one in dataclasses.fields(run.source)}
-    given.pop("kind")
-    given.pop("duplicates", None)
+    for apart in ("kind", "duplicates", "shards"):
+        given.pop(apart, None)
     if run.source.kind in adapters.PLUGGED:
         return adapters.PLUGGED[run.source.kind](seed=run.seed, **given)
     if isinstance(run.source, ScanSource):

@@ -24,13 +24,13 @@ from bioterp.errors import InputError
 from bioterp.export import export, safe
 from bioterp.field import Field
 from bioterp.opening import content
+from bioterp.planning import PEOPLE
 from bioterp.progress import say
 from bioterp.records import Cohort as Asked
 from bioterp.records import HaplotypeSource, Run
 
 Frames = dict[str, pd.DataFrame]
-TABLES = ("association", "effects", "outcomes", "qq", "confounding", "audit", "marker")
-FOLDER = "people"
+FOLDER = PEOPLE
 EXPORTS = ("h5ad", "phenotypes", "bids")
 
 
@@ -59,7 +59,7 @@ def look(run: Run, source: Any) -> None:
 
 
 def analyse(run: Run, source: Any, codes: Field, acts: Field, layer: Any) -> Frames:
-    """The TABLES of one layer's dictionary."""
+    """The tables `OF_PEOPLE` of one layer's dictionary."""
     asked = run.cohort
     assert asked is not None
     root = run.out / FOLDER / f"layer={layer}"

@@ -12,6 +12,8 @@ from bioterp.errors import InputError
 from bioterp.field import Field
 
 Layer = int | str
+PEOPLE = "people"  # what is of single people lies in this folder
+OF_PEOPLE = ("association", "effects", "outcomes", "qq", "confounding", "audit", "marker")
 
 
 @dataclass(frozen=True)
@@ -39,6 +41,7 @@ class Together:
     """Tables of all dictionaries of a layer at once: where they are kept, what they hang on, how they are made."""
 
     name: str
+    layer: Layer
     folder: Path
     recipe: Any
     make: Callable[[], dict[str, Any]]

@@ -24,7 +24,7 @@ class DNASource:
     """Where sequences come from; the keywords of `bioterp.DNA`.
 
     duplicates: a run is refused when this share of a block's 21-mers, or more, lies in blocks of other splits; above 1
-    never.
+    never. shards: into how many jobs a run in jobs divides what the model reads; stored in as many pieces at least.
     """
 
     kind: str
@@ -38,6 +38,7 @@ class DNASource:
     circular: bool | list[str] | None = None
     sample: str | None = None
     duplicates: float = 0.6
+    shards: int = 1
 
 
 @dataclass(frozen=True)
@@ -58,6 +59,7 @@ class ScanSource:
     channels: list[str] | None = None
     suffix: str | None = None
     assume_ras: bool = False
+    shards: int = 1
 
 
 @dataclass(frozen=True)
@@ -79,6 +81,7 @@ class HaplotypeSource:
     unphased: str = "refuse"
     ploidy: int | None = None
     mismatches: float = 0.01
+    shards: int = 1
 
 
 SOURCES: dict[str, type] = {"dna": DNASource, "scans": ScanSource, "haplotypes": HaplotypeSource}
@@ -193,6 +196,20 @@ class Run:
     seed: int = 0
     dtype: str | None = None
     disk: int | str | None = None
+
+
+OF_DICTIONARIES = ("adjusted", "candidates")  # analyses that baselines are not asked
+APART = ("readout", "fidelity")  # analyses that are of a model's outputs, or of a layer, and of no set of codes
+
+
+def asked(run: Run, representation: str) -> dict[str, Any]:
+    """What the tables of one set of codes hang on in the run file, beside the codes and the labels: plain JSON."""
+    if representation == "model":
+        return {"analyses": ["readout"]}
+    mine = [name for name in run.analyses if name not in APART]
+    if representation != "dictionary":
+        return {"analyses": [name for name in mine if name not in OF_DICTIONARIES]}
+    return {"analyses": mine, **({"adjust": run.adjust} if "adjusted" in mine else {})}
 
 
 CHOICES: dict[str, tuple[str, ...]] = {

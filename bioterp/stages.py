@@ -3,7 +3,8 @@
 Every stage writes under `out` with its recipe and is skipped when it is already there, so the same command resumes. A
 folder made with other settings is refused by the store, except labels and tables, which are cheap and made anew.
 Stages ask for what they need and nothing runs before it is read: a table that is there needs no codes, codes that
-are there no activations. With `disk`, activations and codes go as soon as their tables are made.
+are there no activations. With `disk`, activations and codes go as soon as their tables are made. As one of several
+jobs of a run (`job`) a stage waits while another makes what it needs, fits one seed at a time, and drops nothing.
 """
 
 from __future__ import annotations
@@ -12,13 +13,13 @@ import dataclasses
 import functools
 import time
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from pathlib import Path
 from typing import Any
 
 import pandas as pd
 
-from bioterp import __version__, kept, leakage, store
+from bioterp import __version__, kept, leakage, locks, marks, store
 from bioterp.activate import about_layer, activations, cells
 from bioterp.annotations import join, label
 from bioterp.annotations.reading import code_of
@@ -29,9 +30,11 @@ from bioterp.field import Field
 from bioterp.opening import check_paths, content, masks, open_model, open_source
 from bioterp.planning import Layer, groups, room_for_activations
 from bioterp.progress import say
-from bioterp.records import DNASource, HaplotypeSource, Run
+from bioterp.records import DNASource, HaplotypeSource, Label, Run
+from bioterp.remembered import Remembered
 from bioterp.rows import SPLITS
 from bioterp.train import fit_many
+from bioterp.train.world import world
 from bioterp.values import Deferred, Values
 
 Frames = dict[str, pd.DataFrame]
@@ -41,10 +44,14 @@ NO_LABELS = "labels names no annotation; give labels: {genes: annotation.gff.gz}
 
 
 class Stages:
-    """What a run makes, step by step; a later stage runs what it needs that is not there yet."""
+    """What a run makes, step by step; a later stage runs what it needs that is not there yet.
 
-    def __init__(self, run: Run):
-        self.run = run
+    job: this process is one of several that write into `out`. threads: of a fit; by default all there are.
+    """
+
+    def __init__(self, run: Run, job: bool = False, threads: int | None = None):
+        self.run, self.job, self.threads = run, job, threads
+        self.fresh = False  # whether what is remembered of the model is to be told anew
         self.out = run.out
         check_paths(run)
         self.brought = Brought(run) if run.dictionary.path is not None else None
@@ -58,12 +65,33 @@ class Stages:
         self._said: set[str] = set()
         self.source = open_source(run, functools.partial(self._model, False))
 
-    def activate(self, random: bool = False, layers: Sequence[Layer] | None = None) -> dict[Layer, Field]:
-        """{layer: Field} of these layers, by default all; 'output' is among them when a readout is asked for."""
-        name = "activations" if not random else "activations-random-weights"
+    def activate(
+        self, random: bool = False, layers: Sequence[Layer] | None = None, part: tuple[int, int] | None = None
+    ) -> dict[Layer, Field]:
+        """{layer: Field} of these layers, by default all; 'output' is among them when a readout is asked for.
+
+        part: (i, n), the i-th of n parts alone, 0-based; then of the layers that are whole with it.
+        """
+        name = self.folder(random)
         wanted = self.layers(random) if layers is None else list(layers)
-        with self._timed(name):
-            return activations(self.source, self._model(random), wanted, self.out / name, dtype=self.run.dtype)
+        with self._timed(name), self.sole(name) if part is None else nullcontext():
+            return activations(
+                self.source,
+                self._model(random),
+                wanted,
+                self.out / name,
+                dtype=self.run.dtype,
+                shards=getattr(self.run.source, "shards", 1),
+                part=part,
+            )
+
+    def folder(self, random: bool) -> str:
+        """The name of the folder of activations."""
+        return "activations-random-weights" if random else "activations"
+
+    def sole(self, what: str) -> AbstractContextManager[None]:
+        """Wait, as one of several jobs, until no other makes the same; what was made meanwhile is then found."""
+        return locks.turn(self.out, what) if self.job and world().is_first else nullcontext()
 
     def layers(self, random: bool = False) -> list[Layer]:
         """The layers to read; of random weights the outputs mean nothing."""
@@ -82,7 +110,7 @@ class Stages:
         shape = shapes[self.layers()[0] if layer is None else layer]
         if shape not in self._rows:
             folder = self.out / "rows" / f"cells={'x'.join(map(str, shape))}"
-            with self._timed("rows"):
+            with self._timed("rows"), self.sole(f"rows {shape}"):
                 self._rows[shape] = cells(self.source, model, next(k for k, v in shapes.items() if v == shape), folder)
             self._note_left_out(self._rows[shape])
         return self._rows[shape]
@@ -130,23 +158,25 @@ class Stages:
         return self._labels(rows, numbers=True)
 
     def _labels(self, rows: Field, numbers: bool) -> Field | None:
-        parts = []
-        with self._timed("labels"):
-            for name, spec in self.run.labels.items():
-                if spec.numbers != numbers:
-                    continue
-                folder = self.out / "labels" / f"rows={rows.rows.id[:12]}" / name
-                sources = [content(one) for one in (spec.path, spec.call, spec.within, spec.sequence)]
-                sources += [*masks(spec, self.source, rows.rows), *code_of(spec.path)]
-                recipe = {"name": name, "from": sources, "options": spec.options, "rows": rows.rows.id}
-                recipe |= {"source": self.source.recipe, "code": __version__}  # bases are called, and codons checked
-                parts.append(self._stored_field(folder, recipe, functools.partial(self._label, rows, spec, name)))
-                self._warn([f"labels.{name}: {line}" for line in parts[-1].about.get("warnings", [])])
+        parts = [self.labelled(rows, name) for name, spec in self.run.labels.items() if spec.numbers == numbers]
         if len(parts) < 2:
             return parts[0] if parts else None
         joined = join(parts)
         joined.about["recipe"] = store.digest([part.about["recipe"] for part in parts])
         return joined
+
+    def labelled(self, rows: Field, name: str) -> Field:
+        """One source of labels, on the rows of a Field."""
+        spec = self.run.labels[name]
+        folder = self.out / "labels" / f"rows={rows.rows.id[:12]}" / name
+        with self._timed("labels"), self.sole(f"label {rows.rows.id[:12]} {name}"):
+            sources = [content(one) for one in (spec.path, spec.call, spec.within, spec.sequence)]
+            sources += [*masks(spec, self.source, rows.rows), *code_of(spec.path)]
+            recipe = {"name": name, "from": sources, "options": spec.options, "rows": rows.rows.id}
+            recipe |= {"source": self.source.recipe, "code": __version__}  # bases are called, and codons checked
+            made = self._stored_field(folder, recipe, functools.partial(self._label, rows, spec, name))
+        self._warn([f"labels.{name}: {line}" for line in made.about.get("warnings", [])])
+        return made
 
     def _warn(self, lines: list[str]) -> None:
         """Say what was not said before, and not too much of it; the labels keep it all."""
@@ -156,7 +186,7 @@ class Stages:
         for line in [*new[:MOST_WARNINGS], *[more] * (len(new) > MOST_WARNINGS)]:
             say(line)
 
-    def _label(self, rows: Field, spec: Any, name: str) -> Field:
+    def _label(self, rows: Field, spec: Label, name: str) -> Field:
         source: Any = spec.path
         options = dict(spec.options)
         if spec.numbers:
@@ -189,17 +219,23 @@ class Stages:
         return self.run.source.fasta
 
     def fitted(self, acts: Field, layer: Layer, seed: int, random: bool = False) -> Dictionary:
-        """The dictionary of a layer and seed; unless it is there fitted, with the layer's other seeds in one pass."""
-        found = self._found(acts, layer, seed, random)
-        if found is not None:
-            return found
+        """The dictionary of a layer and seed; unless it is there fitted, with the layer's other seeds in one pass.
+
+        A job fits its own seed alone: the same dictionary to the bit.
+        """
+        with self.sole(f"fit {self._folder(layer, seed, random).relative_to(self.out)}"):
+            found = self._found(acts, layer, seed, random)
+            return self._fit(acts, layer, seed, random) if found is None else found
+
+    def _fit(self, acts: Field, layer: Layer, seed: int, random: bool) -> Dictionary:
         if self.brought is not None and not random:
             self._keep(self.brought.of(acts, layer), acts, layer, seed, random)
             return Dictionary.load(self._folder(layer, seed, random) / "dictionary")
         spec = self.run.dictionary
-        seeds = [one for one in ([seed] if random else spec.seeds) if self._found(acts, layer, one, random) is None]
+        every = [seed] if random or self.job else spec.seeds
+        seeds = [one for one in every if self._found(acts, layer, one, random) is None]
         name = self._folder(layer, seed, random).parent.parent.name
-        keep = self._folder(layer, seed, random).parent / "training"
+        keep = self._folder(layer, seed, random).parent / (f"training-seed={seed}" if self.job else "training")
         with self._timed(f"fit {name} layer {layer}"):
             own = {name: getattr(spec, name) for name in ("width", "k", "kind", "lr", "selection")}
             made = fit_many(
@@ -207,11 +243,15 @@ class Stages:
                 [{**own, "seed": one} for one in seeds],
                 tokens=spec.tokens if isinstance(spec.tokens, int) else None,
                 batch=spec.batch,
+                threads=self.threads,
                 keep=keep,
             )
-            for one, sae in zip(seeds, made, strict=True):
-                self._keep(sae, acts, layer, one, random)
-        store.discard(keep)
+            if world().is_first:
+                for one, sae in zip(seeds, made, strict=True):
+                    self._keep(sae, acts, layer, one, random)
+        world().barrier()
+        if world().is_first:
+            store.discard(keep)
         return Dictionary.load(self._folder(layer, seed, random) / "dictionary")
 
     def _keep(self, sae: Dictionary, acts: Field, layer: Layer, seed: int, random: bool) -> None:
@@ -239,7 +279,8 @@ class Stages:
     def codes(self, acts: Field, sae: Dictionary, layer: Layer, seed: int, random: bool = False) -> Field:
         """The stored codes of all rows."""
         folder = self._folder(layer, seed, random)
-        with self._timed(f"codes {folder.parent.parent.name} layer {layer}"):
+        held = self.sole(f"codes {folder.relative_to(self.out)}")
+        with self._timed(f"codes {folder.parent.parent.name} layer {layer}"), held:
             return sae.encode(acts, out=folder / "codes")
 
     def _folder(self, layer: Layer, seed: int, random: bool) -> Path:
@@ -265,16 +306,31 @@ class Stages:
     # ------------------------------------------------------------------ models and activations, when they are needed
 
     def _model(self, random: bool) -> Any:
-        """The model, held until its last layer was read."""
+        """The model, held until its last layer was read. Of a job, one that is loaded only when it has to run."""
         if random not in self._models:
-            self._models[random] = open_model(self.run, random)
+            load = functools.partial(open_model, self.run, random)
+            self._models[random] = self._remembered(random, load) if self.job else load()
         return self._models[random]
+
+    def _loaded(self, random: bool) -> Any:
+        """The model itself, for those who do more than run it."""
+        model = self._model(random)
+        return model.whole() if isinstance(model, Remembered) else model
+
+    def _remembered(self, random: bool, load: Callable[[], Any]) -> Any:
+        """What a job knows of the model: told anew by those that look at it first, or run it."""
+        spec = self.run.model
+        place = self.out / marks.FOLDER / f"model{'-random-weights' if random else ''}.json"
+        about = [dataclasses.asdict(spec), content(spec.weights), random]
+        return Remembered.of(place, spec.name, about, self.layers(random), load, fresh=self.fresh)
 
     def _groups(self, random: bool) -> list[list[Layer]]:
         """The layers that lie on disk together."""
         model, disk = self._model(random), self.run.disk
         itemsize = 4 if (self.run.dtype or model.dtype) == "float32" else 2
         layers = self.layers(random)
+        if self.job:  # of which each waits for what it needs, and none drops it
+            return [layers]
         rows = {layer: len(self.rows(layer)) for layer in layers}
         size: dict[Layer, int] = {layer: rows[layer] * model.width(layer) * itemsize for layer in layers}
         room = room_for_activations(None if disk is None else float(disk), max(rows.values()), self.run.dictionary.k)
@@ -308,8 +364,8 @@ class Stages:
         """Give back the disk of a group's activations, when disk is short."""
         for layer in group:
             self._open.pop((random, layer), None)  # files that are still mapped would keep their place on disk
-            if self.run.disk is not None:
-                store.discard(self.out / ("activations-random-weights" if random else "activations") / f"layer={layer}")
+            if self.run.disk is not None and not self.job:
+                store.discard(self.out / self.folder(random) / f"layer={layer}")
 
     # ------------------------------------------------------------------ keeping what is done
 

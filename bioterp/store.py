@@ -165,9 +165,9 @@ def discard(path: str | Path) -> None:
 LEFT = re.compile(r"\.(.+\.(partial|old)-[a-z0-9_]{8}|partial-\d+-.+)")  # names `writing_…` and `discard` give
 
 
-def clear_partials(folder: str | Path, deep: bool = True) -> None:
-    """Remove what killed writers left in a folder (deep: and below it); files of other names are never touched."""
-    found = Path(folder).rglob(".*") if deep else Path(folder).glob(".*")
+def clear_partials(folder: str | Path, deep: bool = True, of: str = "") -> None:
+    """Remove what killed writers left in a folder (deep: and below it; of: of this name only), and nothing else."""
+    found = Path(folder).rglob(f".{of}*") if deep else Path(folder).glob(f".{of}*")
     for left in [path for path in found if LEFT.fullmatch(path.name)]:
         shutil.rmtree(left, ignore_errors=True) if left.is_dir() else left.unlink(missing_ok=True)
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 import dataclasses
 import functools
 import json
-from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -13,7 +12,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from bioterp import __version__, locks, outcomes, plugins, store, tables, verify
+from bioterp import __version__, locks, plugins, store, tables, verify
 from bioterp.analyses import PLUGGED, plugged
 from bioterp.analyses.adjusted import adjusted
 from bioterp.analyses.candidates import candidates
@@ -27,18 +26,15 @@ from bioterp.analyses.layers import layers as layer_table
 from bioterp.analyses.probe_comparison import probe_comparison
 from bioterp.analyses.readout import readout
 from bioterp.background import covariates
-from bioterp.dictionary import Dictionary
 from bioterp.errors import InputError
 from bioterp.evidence import RELATIONS
-from bioterp.export import export
 from bioterp.field import Field
-from bioterp.planning import Layer, Representation, Together
+from bioterp.planning import OF_PEOPLE, PEOPLE, Representation, Together
 from bioterp.probed import probed
 from bioterp.progress import say
-from bioterp.report import report
-from bioterp.report.pictures import save_layers
+from bioterp.records import asked
 from bioterp.stages import NO_LABELS, Frames
-from bioterp.subjects import APART, Subjects
+from bioterp.subjects import Subjects
 
 FOLDERS = (
     "rows",
@@ -49,12 +45,12 @@ FOLDERS = (
     "readout",
     "tables",
     "exports",
-    outcomes.FOLDER,
+    PEOPLE,
 )
 TABLES = (
     "readout", "detection", "enrichment", "correlation", "features", "blocks", "candidates", "dictionaries", "density",
     "stability", "adjusted", RELATIONS, "loci", "motifs",
-    *outcomes.TABLES,
+    *OF_PEOPLE,
     "probing", "probe_blocks", "curves", "headline",
 )  # fmt: skip
 
@@ -73,23 +69,26 @@ class Study(Subjects):
     """A run from end to end."""
 
     def analyse(self, one: Representation, truth: Field) -> Frames:
-        """The tables of one representation: as they are stored, or made now."""
+        """The tables of one representation: as they are stored, or made now; of a dictionary with `known`."""
+        made = self.tabled(one, truth)
+        return made | (self.known(one, truth, made) if one.name == "dictionary" and "detection" in made else {})
+
+    def tabled(self, one: Representation, truth: Field) -> Frames:
+        """The tables that one representation has without any other: as they are stored, or made now."""
         signals = self.signals(truth)
         recipe = {
             "codes": one.recipe,
             "truth": [truth.columns.to_csv(), truth.about.get("recipe")],
             "signals": None if signals is None else signals.about.get("recipe"),
             "rows": truth.rows.id,
-            "analyses": [name for name in self.run.analyses if name != APART],
-            "adjust": self.run.adjust,
+            "asked": asked(self.run, one.name),
             "code": [
                 __version__,
                 *tables.code(),
                 *(PLUGGED[name].code for name in self.run.analyses if name in PLUGGED),
             ],
         }
-        made = self._stored_tables(one.folder / "tables", recipe, functools.partial(self._frames, one, truth))
-        return made | (self.known(one, truth, made) if one.name == "dictionary" and "detection" in made else {})
+        return self._stored_tables(one.folder / "tables", recipe, functools.partial(self._frames, one, truth))
 
     def _frames(self, one: Representation, truth: Field) -> Frames:
         codes = one.make()
@@ -133,28 +132,16 @@ class Study(Subjects):
             self.report_all(found)
         return found.joined
 
-    def dictionaries(self, encode: bool = True) -> Iterator[tuple[Layer, int, Dictionary, Any]]:
-        """(layer, seed, dictionary, codes or None) of every layer and seed."""
-        self.check_splits()
-        for group in self._groups(False):
-            for layer, acts in self._fields(group, False).items():
-                if layer in self.run.layers:
-                    for seed in self.run.dictionary.seeds:
-                        sae = self.fitted(acts, layer, seed)
-                        yield layer, seed, sae, self.codes(acts, sae, layer, seed) if encode else None
-            self._drop(group, False)
-
     def analyse_all(self) -> Found:
         """Activations, labels, dictionaries, baselines, tables; the tables are joined and written."""
         self.check_splits()
         if not self.run.labels and self.run.cohort is None:
             raise InputError(NO_LABELS)
-        outcomes.look(self.run, self.source)
+        self.look_at_people()
         store.clear_partials(self.out, deep=False)  # `out` may be a folder of the user's: only our own are searched
         for folder in FOLDERS:
             store.clear_partials(self.out / folder)
-        labelled = bool(self.run.labels)  # people can be asked about without
-        truths = {rows.rows.id: self.truth(rows) if labelled else rows for rows in self.lattices()}
+        truths = {rows.rows.id: self.truth_or_rows(rows) for rows in self.lattices()}
         parts: list[Frames] = []
         qualities = []
         best: tuple[float, Representation | None] = (-1.0, None)
@@ -195,6 +182,10 @@ class Study(Subjects):
         truth = truths[best[1].rows.rows.id] if best[1] else truths[self.rows().rows.id]
         return Found(joined, shown, truth, qualities)
 
+    def truth_or_rows(self, rows: Field) -> Field:
+        """The labels, or of a run without any the rows alone: people can be asked about without."""
+        return self.truth(rows) if self.run.labels else rows
+
     def _tidy(self, folder: Path, files: list[str]) -> None:
         """Remove what an earlier run with other settings wrote in a folder, and this one did not; nothing else."""
         record = folder / ".written.json"
@@ -212,7 +203,11 @@ class Study(Subjects):
 
     def export_all(self, found: Found) -> None:
         """Tracks and matrices of the shown dictionary's best features."""
-        written = outcomes.export_people(self.run, self.source, found.joined)
+        written = []
+        if self.run.cohort is not None:
+            from bioterp import outcomes
+
+            written = outcomes.export_people(self.run, self.source, found.joined)
         formats = [f for f in self.run.exports if f not in ("tsv", "parquet", "atlas", "phenotypes", "bids")]
         if found.codes is not None and "detection" in found.joined:
             written += self._export_codes(found.codes, found.joined, formats) if formats else []
@@ -220,6 +215,8 @@ class Study(Subjects):
         self._tidy(self.out / "exports", [path.relative_to(self.out / "exports").as_posix() for path in written])
 
     def _export_codes(self, codes: Field, joined: Frames, formats: list[str]) -> list[Path]:
+        from bioterp.export import export
+
         about, mine = codes.about, joined["detection"]
         same = (mine["dictionary"] == about["dictionary"]) & (mine["layer"] == str(about["layer"]))
         mine = mine[same & (mine["seed"] == about["seed"])]
@@ -238,6 +235,9 @@ class Study(Subjects):
 
     def report_all(self, found: Found) -> Path:
         """run.json and report.html."""
+        from bioterp.report import report  # matplotlib: only where something is drawn
+        from bioterp.report.pictures import save_layers
+
         about = {"config": json.loads(json.dumps(dataclasses.asdict(self.run), default=_shown))}
         about["config"]["model"]["name"] = (
             _shown(Path(self.run.model.name)) if Path(self.run.model.name).is_dir() else self.run.model.name

@@ -6,26 +6,30 @@ import functools
 from collections.abc import Iterator
 from typing import Any
 
-from bioterp import __version__, baselines, outcomes, tables
+from bioterp import __version__, baselines, tables
 from bioterp.evidence import Evidence
 from bioterp.field import Field
-from bioterp.planning import Layer, Representation, Together
+from bioterp.planning import PEOPLE, Layer, Representation, Together
 from bioterp.progress import say
 from bioterp.quality import quality_report
 from bioterp.records import OF_KIND
 from bioterp.stages import Frames
 from bioterp.unaided import unaided
 
-APART = "fidelity"  # an analysis with tables of its own, of a layer and not of one set of codes
+FIDELITY = "fidelity"  # an analysis with tables of its own, of a layer and not of one set of codes
 
 
 class Subjects(Evidence):
     """The stages, with the representations they are asked for."""
 
-    def _representations(self) -> Iterator[Representation | Together]:
-        """What to analyse, group by group: dictionaries, then what they must beat."""
+    def _representations(self, weights: tuple[bool, ...] | None = None) -> Iterator[Representation | Together]:
+        """What to analyse, group by group: dictionaries, then what they must beat.
+
+        weights: of the model with its own weights (False) or random ones (True); by default of what the run asks for.
+        """
         root = self.out / "dictionaries"
-        for random in (False, True) if "random-weights" in self.run.baselines else (False,):
+        every = (False, True) if "random-weights" in self.run.baselines else (False,)
+        for random in every if weights is None else weights:
             for group in self._groups(random):
                 fields = self._fields(group, random)
                 if not random and "readout" in self.run.analyses and "output" in fields:
@@ -34,7 +38,7 @@ class Subjects(Evidence):
                     if layer in self.run.layers:
                         for seed in self.run.dictionary.seeds if not random else self.run.dictionary.seeds[:1]:
                             yield self._dictionary(acts, layer, seed, random)
-                        if APART in self.run.analyses:
+                        if FIDELITY in self.run.analyses:
                             yield self._fidelity(acts, layer, random)
                         if not random and self.run.cohort is not None:
                             yield self._people(acts, layer)
@@ -71,13 +75,15 @@ class Subjects(Evidence):
             first, *others = (self.fitted(acts, layer, seed, random) for seed in seeds)
             say(f"quality of {folder.parent.parent.name} of layer {layer}")
             with self._timed(f"quality {folder.parent.parent.name}"):
-                return quality_report(first, acts, self._model(random), self.source, others)
+                return quality_report(first, acts, self._loaded(random), self.source, others)
 
-        recipe = [APART, [self._recipe(acts, seed) for seed in seeds], __version__, *tables.code()]
-        return Together(APART, folder.parent / APART, recipe, make)
+        recipe = [FIDELITY, [self._recipe(acts, seed) for seed in seeds], __version__, *tables.code()]
+        return Together(FIDELITY, layer, folder.parent / FIDELITY, recipe, make)
 
     def _people(self, acts: Field, layer: Layer) -> Together:
         """What a layer's first dictionary tells of people."""
+        from bioterp import outcomes
+
         assert self.run.cohort is not None
         seed = self.run.dictionary.seeds[0]
         recipe = ["people", self._recipe(acts, seed), outcomes.depends_on(self.run.cohort), self.run.seed]
@@ -88,8 +94,8 @@ class Subjects(Evidence):
             with self._timed("people"):
                 return outcomes.analyse(self.run, self.source, codes, acts, layer)
 
-        folder = self._folder(layer, seed, False).parent / outcomes.FOLDER
-        return Together(outcomes.FOLDER, folder, [*recipe, __version__, *tables.code()], make)
+        folder = self._folder(layer, seed, False).parent / PEOPLE
+        return Together(PEOPLE, layer, folder, [*recipe, __version__, *tables.code()], make)
 
     def _baselines(self, acts: Field, layer: Layer) -> Iterator[Representation]:
         spec, root = self.run.dictionary, self.out / "dictionaries"

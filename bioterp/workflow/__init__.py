@@ -1,0 +1,77 @@
+"""A run as jobs, through Snakemake: on this machine, on a cluster, or beside a user's own rules.
+
+Snakemake says what is to be done, in which order and where; the verbs of bioterp do it.
+"""
+
+from __future__ import annotations
+
+import argparse
+import shutil
+from collections.abc import Iterator
+from pathlib import Path
+
+from bioterp import locks
+from bioterp.errors import BioterpError, InputError
+
+SNAKEFILE = Path(__file__).with_name("Snakefile")
+LOCK = ".workflow.lock"  # of whoever hands out the jobs; each job holds the folder's own lock while it is at work
+SUBMITTED = 100  # jobs in a cluster's queue at a time, unless told
+
+
+def launch(file: Path, out: Path, asked: argparse.Namespace) -> None:
+    """Run, or with `dry_run` show, the jobs of a run file that are not done. Returns when all are.
+
+    file: the run file; out: the folder it names; asked: `jobs`, `executor`, `profile`, `dry_run`, `cores` (threads of
+    a job), `quiet`, and `words` for Snakemake. Raises InputError without Snakemake, BioterpError when a job failed.
+    """
+    if asked.jobs is not None and asked.jobs < 1:
+        raise InputError(f"--jobs must be at least 1; got {asked.jobs}")
+    try:
+        from snakemake.cli import main
+    except ImportError:
+        raise InputError("a run in jobs needs the package snakemake: pip install 'bioterp[workflow]'") from None
+    words = ["--snakefile", str(SNAKEFILE), "--directory", str(out), "--nolock", "--rerun-incomplete"]
+    if asked.executor:
+        words += ["--executor", asked.executor]
+    if asked.profile:
+        words += ["--profile", asked.profile]
+    if asked.executor:
+        words += ["--jobs", str(asked.jobs or SUBMITTED)]
+    elif asked.jobs:
+        words += ["--cores", str(asked.jobs * (asked.cores or 1))]
+    words += ["--dry-run"] if asked.dry_run else []
+    words += ["--quiet", "all"] if asked.quiet else []
+    given = [f"run={file.resolve()}", *([f"threads={asked.cores}"] if asked.cores else [])]
+    more = list(asked.words)
+    at = more.index("--config") + 1 if "--config" in more else len(more)  # of two, Snakemake heeds the last
+    words += [*more[:at], *([] if "--config" in more else ["--config"]), *given, *more[at:]]
+    new = not out.exists()
+    with locks.held(out, name=LOCK):
+        status = _ran(main, words)
+    if asked.dry_run and new:  # Snakemake makes itself at home before it looks
+        shutil.rmtree(out / ".snakemake", ignore_errors=True)
+        (out / LOCK).unlink(missing_ok=True)
+        out.rmdir()
+    if status:
+        raise BioterpError(
+            "not all jobs were done; what stopped the first of them stands above: mend that and run the same "
+            "command again, which goes on from here"
+        )
+
+
+def _ran(main: object, words: list[str]) -> int:
+    """Snakemake's exit status; it ends by leaving the program."""
+    assert callable(main)
+    try:
+        main(words)
+    except SystemExit as left:
+        return left.code if isinstance(left.code, int) else int(left.code is not None)
+    return 0
+
+
+def told(file: str | Path) -> Iterator[str]:
+    """The pieces of a run in order, a line each, with what is asked of them."""
+    from bioterp.workflow.plan import Plan
+
+    for job in Plan.load(file).jobs.values():
+        yield job.name
