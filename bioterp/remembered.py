@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from bioterp import store
-from bioterp.errors import InputError
+from bioterp.errors import InputError, StoreError
 
 PLAIN = ("modality", "dtype", "hash", "outputs", "wants")  # told as they are; lists and mappings stay such
 OF_LAYERS = ("width", "cell_shape", "resolve")  # functions of a layer
@@ -35,8 +35,8 @@ class Remembered:
         about: plain JSON of what the run file says of the model, by which another model's file is known. name: the
         model's, which may be a folder and is not written.
         """
-        if not fresh and place.is_file():
-            told = store.read_json(place)
+        if not fresh:
+            told = _read(place)
             if told.get("about") == store.digest(about) and set(map(str, layers)) <= set(told["layers"]):
                 return cls(name, told, load)
         model = load()
@@ -74,6 +74,14 @@ class Remembered:
         if name.startswith("_"):  # before __init__, or no part of a model
             raise AttributeError(name)
         return getattr(self.whole(), name)
+
+
+def _read(place: Path) -> dict[str, Any]:
+    """What a file tells; nothing where there is none, or one that is damaged, which is then written anew."""
+    try:
+        return store.read_json(place)
+    except StoreError:
+        return {}
 
 
 def facts(model: Any, layers: list[int | str]) -> dict[str, Any]:
