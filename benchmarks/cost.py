@@ -55,7 +55,7 @@ def run_file(name: str, folder: Path) -> Path:
     if bases:
         shared = genomics(None) / "bacteria"
         fasta = str(shared / "mycoplasma_genitalium_g37.fa.gz")
-        cut = {"window": 768, "halo": 128, "strands": "+", "blocks": BLOCK, "regions": "part.bed"}
+        cut = {"window": 768, "halo": 128, "strands": "+", "blocks": BLOCK, "regions": "part.bed", "duplicates": 2.0}
         tree["source"] = {"kind": "dna", "fasta": fasta, **cut}
         tree["labels"] = {"genes": {"path": str(shared / "mycoplasma_genitalium_g37.gff3.gz")}}
         tree["model"] = {"name": "bioterp/dna-small"}

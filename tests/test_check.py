@@ -69,6 +69,8 @@ def test_every_defect_of_a_run_is_listed_at_once(tmp_path: Path, tiny_model_fold
             file.addHeader([("one", length), ("two", 2_900)])
             file.addEntries(["one"], [5], ends=[55], values=[1.5])
     (tmp_path / "broken.bw").write_bytes(b"\x26\xfc\x8f\x88 and no more")
+    (tmp_path / "outside.bed").write_text("chrX\t5\t70\n")
+    (tmp_path / "inside.bed").write_text("one\t0\t1000\none\t500\t1920\n")
     (tmp_path / "results").mkdir()
     (tmp_path / "results" / "thesis.txt").write_text("mine")
     (tmp_path / "results" / ".rows.partial-abcdefgh").write_text("half")
@@ -81,6 +83,8 @@ def test_every_defect_of_a_run_is_listed_at_once(tmp_path: Path, tiny_model_fold
             "other": {"path": "other.gff"},
             "whole": {"path": "whole.gff", "types": ["gene"]},
             "within": {"path": "genes.gff", "within": "gone.bed"},
+            "outside": {"path": "few.gff", "within": "outside.bed"},
+            "inside": {"path": "few.gff", "within": "inside.bed"},
             "misspelt": {"path": "genes.gff", "terms": ["CSD"]},
             "good": {"path": "good.bw"},
             "longer": {"path": "longer.bw"},
@@ -107,6 +111,7 @@ def test_every_defect_of_a_run_is_listed_at_once(tmp_path: Path, tiny_model_fold
         ("labels.far: ", "ends at 6990, past the end of 'one' (6700 bp)"),
         ("labels.other: ", "names none of the sequence's contigs"),
         ("labels.within: ", "gone.bed (within)"),
+        ("labels.outside: ", "within speaks of chrX, and of no contig of the source"),
         ("labels.misspelt: ", "gives no term 'CSD'; did you mean 'CDS'"),
         ("labels.longer: ", "gives one 6707 bp, the sequence has 6700 bp", "another assembly"),
         ("labels.broken: ", "broken.bw cannot be read as bigWig"),
@@ -127,6 +132,7 @@ def test_every_defect_of_a_run_is_listed_at_once(tmp_path: Path, tiny_model_fold
         ("splits: few blocks in ",),
     ):
         assert has(warnings, *parts), parts
+    assert has(lines, "labels.inside: labels are known on 20% of the bases")
     assert has(lines, "out: 1 leftovers of killed writers") and has(lines, "labels.good: numbers for 50 bases")
     file.write_text(file.read_text().replace("layers:", "lairs:"))
     assert cli.main(["check", str(file), "--json"]) == 2
@@ -216,6 +222,12 @@ def test_scans_against_the_model_and_masks_against_their_scans(tmp_path: Path) -
     assert has(warned, "labels.here: 1 masks lie where their scans are not: s1 (500…512")
     assert has(warned, "labels.here: 1 masks cannot be read: s3 (m3.nii")
     assert has(warned, "labels.here: 1 masks have their image's shape and another affine, such as that of s2")
+    assert not has(told(seen, "problem"), "no scan with a mask")
+    part = source.items["split"]
+    source.items["split"] = ["test", *part.iloc[1:].where(part.iloc[1:] != "test", "train")]
+    (tmp_path / "m0.nii").unlink()
+    again = told(labels.findings(run, source), "problem")
+    assert again == [again[0]] and has(again, "labels.here: no scan with a mask lies in test")
     assert not has(warned, "labels.none") and has(told(seen, "ok"), "labels.none: masks of 4 of 4 scans")
 
 

@@ -90,6 +90,8 @@ def _annotation(name: str, spec: Label, source: Any, scored: bool) -> Generator[
         yield Finding(
             WARNING, where, f"on {share:.0%} of the bases nothing is known", "leave those contigs out (source.contigs)"
         )
+    if spec.within is not None:
+        yield from _within(where, reading.regions(spec.within, path, other), spaces)
     asked = {key: options[key] for key in ("terms", "types", "attributes", "exclude", "having") if key in options}
     table, _ = terms_of(features, known, **asked, upstream=options.get("upstream", 50))
     if scored:
@@ -97,6 +99,27 @@ def _annotation(name: str, spec: Label, source: Any, scored: bool) -> Generator[
     twice = source.items["strand"].nunique() > 1 and options.get("strand", "separate") == "separate"
     stranded = table.assign(has=table["strand"] != ".").groupby("term", observed=False)["has"].any()
     return int(len(stranded) + stranded.sum() * twice)
+
+
+def _within(where: str, regions: pd.DataFrame, spaces: list[Any]) -> Iterator[Finding]:
+    """Where labels are known: on contigs of the source, and on how much of it."""
+    sizes = {space.name: space.length or 0 for space in spaces}
+    mine = regions[regions["contig"].isin(sizes)]
+    if not len(mine):
+        first = regions["contig"].iloc[0] if len(regions) else "no contig at all"
+        remedy = "give regions of the sequence that is read"
+        yield Finding(PROBLEM, where, f"within speaks of {first}, and of no contig of the source", remedy)
+        return
+    past = mine[mine["end"] > mine["contig"].map(sizes)]
+    if len(past):
+        one = past.iloc[0]
+        what = f"within has {len(past)} regions past the end of their contig, such as {one['contig']}:{one['end']}"
+        yield Finding(WARNING, where, what, "is it of the same assembly?")
+    known = 0
+    for _, own in mine.groupby("contig"):
+        low, high = _merged(own["start"].to_numpy(), own["end"].to_numpy())
+        known += int((high - low).sum())
+    yield Finding(OK, where, f"labels are known on {known / max(sum(sizes.values()), 1):.0%} of the bases (within)")
 
 
 def _instances(where: str, table: pd.DataFrame, source: Any) -> Iterator[Finding]:

@@ -17,6 +17,7 @@ from bioterp.errors import BioterpError
 from bioterp.grid import Grid, Space
 from bioterp.imaging import open_volume
 from bioterp.records import Label
+from bioterp.rows import SPLITS
 
 MOST_MASKS = 200  # headers that are opened; of more scans evenly many
 
@@ -43,6 +44,11 @@ def masks(name: str, spec: Label, source: Any) -> Generator[Finding, None, int]:
         what = f"no mask for {len(absent)} scans, such as {absent[0]}"
         yield Finding(WARNING, where, what, "they are not scored")
     here = [scan for scan in source.scans if scan not in set(absent)]
+    split = set(source.items.loc[source.items["sample"].isin(here), "split"])
+    for part in SPLITS:
+        if part in set(source.items["split"]) - split:
+            what = f"no scan with a mask lies in {part}"
+            yield Finding(PROBLEM, where, what, "give more masks, smaller blocks (source.blocks), or another seed")
     looked = (
         here if len(here) <= MOST_MASKS else [here[i] for i in np.linspace(0, len(here) - 1, MOST_MASKS, dtype=int)]
     )

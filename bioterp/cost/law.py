@@ -30,7 +30,7 @@ def work(size: Size) -> dict[str, Amounts]:
         "rows": max(size.rows) * size.lattices,
         "row x column": cells / layers * columns,
     }
-    run = {PRODUCT: size.flops, "cells": size.cells, "values": values, "once": 1}
+    run = {PRODUCT: size.flops, "values": values}  # whatever is done once is in "start"
     made[f"activations.{size.modality}"] = run
     if random:
         made[f"activations-random-weights.{size.modality}"] = run
