@@ -232,10 +232,14 @@ def _demo(arguments: argparse.Namespace) -> int:
 
 
 def _simulate_arguments(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("what", choices=["cohort"], help="cohort: people with planted biomarkers and confounders")
-    parser.add_argument("--out", required=True, help="folder for people/ (features), people.tsv and truth.tsv")
-    parser.add_argument("--people", type=int, default=600, metavar="N", help="how many (default: 600)")
-    parser.add_argument("--h2", type=float, default=0.5, help="share of the outcome that is causal (default: 0.5)")
+    parser.add_argument(
+        "what",
+        choices=["cohort", "sequences", "scans"],
+        help="cohort: people whose features are drawn; sequences, scans: people's files and a run.yaml",
+    )
+    parser.add_argument("--out", required=True, help="folder for the people, their sheet people.tsv and truth.tsv")
+    parser.add_argument("--people", type=int, metavar="N", help="how many (default: 600; sequences 450; scans 150)")
+    parser.add_argument("--h2", type=float, help="share of the outcome that is causal (default: 0.5; 0.4; 0.36)")
     parser.add_argument("--binary", action="store_true", help="cases and controls in place of a number")
     parser.add_argument(
         "--demography", default="drift", metavar="NAME", help="drift, or out-of-africa, which needs msprime"
@@ -246,10 +250,23 @@ def _simulate_arguments(parser: argparse.ArgumentParser) -> None:
 def _simulate(arguments: argparse.Namespace) -> int:
     from bioterp import simulate
 
-    options = {name: getattr(arguments, name) for name in ("people", "h2", "binary", "demography")}
-    plan = simulate.Plan(**options)
-    made = simulate.cohort(plan, seed=arguments.seed)
-    print(f"{made.people} and its truth in {simulate.write(made, arguments.out)}")
+    people, h2 = {"cohort": (600, 0.5), "sequences": (450, 0.4), "scans": (150, 0.36)}[arguments.what]
+    people = people if arguments.people is None else arguments.people
+    h2 = h2 if arguments.h2 is None else arguments.h2
+    plan = simulate.Plan(people=people, h2=h2, binary=arguments.binary, demography=arguments.demography)
+    if arguments.what == "cohort":
+        made = simulate.cohort(plan, seed=arguments.seed)
+        print(f"{made.people} and its truth in {simulate.write(made, arguments.out)}")
+        return 0
+    if arguments.what == "sequences":
+        from bioterp.simulate.sequences import sequences
+
+        sequences(arguments.out, plan, seed=arguments.seed)
+    else:
+        from bioterp.simulate.scans import scans
+
+        scans(arguments.out, plan, seed=arguments.seed)
+    print(f"{people} people and their truth in {arguments.out}; next: bioterp run {Path(arguments.out) / 'run.yaml'}")
     return 0
 
 
@@ -311,7 +328,7 @@ VERBS = (
     Verb("demo", "everything on data that ships with the dependencies; no network", _demo_arguments, _demo),
     Verb(
         "simulate",
-        "a cohort whose truth is known: features, sample sheet, what was planted",
+        "a cohort whose truth is known: features, sequences or scans, sample sheet, what was planted",
         _simulate_arguments,
         _simulate,
     ),

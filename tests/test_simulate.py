@@ -9,8 +9,9 @@ import pandas as pd
 import pytest
 
 import bioterp as bt
-from bioterp import cli, demography, simulate
+from bioterp import cli, simulate
 from bioterp.errors import InputError
+from bioterp.simulate import demography
 
 
 @pytest.fixture(scope="module")

@@ -1,6 +1,6 @@
 """Planted cohorts of scans: heads → scanner → model → dictionary → person → verdicts, beside the truth.
 
-    python benchmarks/cohort/planted_scans.py [--seeds 3] [--people 150] [--effect 0.6] [--out FILE]
+    python benchmarks/cohort/planted_scans.py [--seeds 3] [--people 150] [--h2 0.36] [--out FILE]
 
 24³ voxels through bioterp/scan-small (block 2), a dictionary of 128 features fitted on train people, pooled to people
 as mean and as mean of the largest 1 %. What a column reads is asked of the model: forty other people are drawn again,
@@ -23,11 +23,11 @@ os.environ.setdefault("OMP_NUM_THREADS", "1")
 import nibabel
 import numpy as np
 import pandas as pd
-from phantoms import Person, cohort
 
 import bioterp as bt
 from bioterp.dictionary import Dictionary
 from bioterp.field import Field
+from bioterp.simulate.scans import Person, heads
 
 LAYER, WIDTH, K, TOKENS, ASKED = 2, 128, 8, 200_000, 40
 READS, LARGE = 4.0, 0.3  # paired t; change by one sd of severity in sd of the column within scanners
@@ -51,7 +51,7 @@ def pooled(sae: Dictionary, acts: Field) -> Field:
 
 def what_is_read(rng: np.random.Generator, sae: Dictionary, model: object, folder: Path) -> tuple[np.ndarray, ...]:
     """(columns,) mean change by severity from −1 to +1, its paired t, and the paired t of the scanner."""
-    others, _ = cohort(rng, ASKED, 0.0)
+    others, _ = heads(rng, ASKED, 0.0)
     drawn: dict[str, np.ndarray] = {}
     ways = {"low": {"severity": -1.0}, "high": {"severity": 1.0}}
     for scanner in (0, 1, 2):
@@ -74,7 +74,7 @@ def _paired(change: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
 def measure(seed: int, given: argparse.Namespace) -> dict[str, float]:
     """Shares of each kind of column, of one cohort."""
     rng, model = np.random.default_rng([seed, 33]), bt.load_model("bioterp/scan-small")
-    people, sheet = cohort(rng, given.people, given.effect)
+    people, sheet = heads(rng, given.people, given.h2)
     with tempfile.TemporaryDirectory() as name:
         acts = activations_of(people, sheet.index.tolist(), model, Path(name) / "people")
         sae = bt.fit(acts.split("train"), width=WIDTH, k=K, seed=seed, tokens=TOKENS, threads=1)
@@ -123,7 +123,7 @@ def main() -> None:
     parser.add_argument("--seeds", type=int, default=3)
     parser.add_argument("--first", type=int, default=0)
     parser.add_argument("--people", type=int, default=150)
-    parser.add_argument("--effect", type=float, default=0.6)
+    parser.add_argument("--h2", type=float, default=0.36)
     parser.add_argument("--out", type=Path)
     given = parser.parse_args()
     began, lines = time.process_time(), []
@@ -133,7 +133,7 @@ def main() -> None:
     found = pd.DataFrame(lines)
     if given.out is not None:
         found.to_csv(given.out, sep="\t", index=False)
-    print(f"\neffect {given.effect}, {given.people} people, {given.seeds} seeds from {given.first}, "
+    print(f"\nh² {given.h2}, {given.people} people, {given.seeds} seeds from {given.first}, "
           f"{time.process_time() - began:.0f} CPU s\n")  # fmt: skip
     print("| | mean | lowest | highest |\n| --- | ---: | ---: | ---: |")
     for key, column in found.drop(columns="seed_of_cohort").items():

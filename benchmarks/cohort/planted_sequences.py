@@ -29,11 +29,12 @@ sys.path.insert(0, str(Path(__file__).parents[1] / "evidence"))
 
 import numpy as np
 import pandas as pd
-from people_sequences import CAUSAL, WINDOW, WINDOWS, Planted, make
 
 import bioterp as bt
 from bioterp.annotations.ancestry import genotype_pcs
 from bioterp.field import Field
+from bioterp.simulate import Plan
+from bioterp.simulate.sequences import CAUSAL, WINDOW, WINDOWS, Planted, sequences
 
 READS, LINKED = 0.01, 0.02
 HALO = {"reader": 72, "dna-small": [128, 0]}
@@ -95,7 +96,8 @@ def measure(what: str, seed: int, given: argparse.Namespace) -> dict[str, float]
     """Shares of each kind of column, of one cohort."""
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
-        here = make(folder, seed, given.people, given.h2, given.demography)
+        plan = Plan(people=given.people, h2=given.h2, demography=given.demography, binary=given.binary)
+        here = sequences(folder, plan, seed=seed)
         people = people_of(here, what, seed, folder)
         pcs = genotype_pcs(here.elsewhere, PCS, target=["target"])
     sheet = here.sheet.join(pcs)
@@ -148,6 +150,7 @@ def main() -> None:
     parser.add_argument("--first", type=int, default=0)
     parser.add_argument("--people", type=int, default=450)
     parser.add_argument("--h2", type=float, default=0.4)
+    parser.add_argument("--binary", action="store_true")
     parser.add_argument("--demography", default="drift", choices=("drift", "out-of-africa"))
     parser.add_argument("--model", default="reader", choices=tuple(SIZES))
     parser.add_argument("--out", type=Path)

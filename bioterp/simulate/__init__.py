@@ -18,11 +18,11 @@ from typing import Any, NamedTuple
 import numpy as np
 import pandas as pd
 
-from bioterp import demography
 from bioterp.arrays import Array
 from bioterp.errors import InputError, nearest
 from bioterp.field import Field
 from bioterp.rows import Rows, split_of
+from bioterp.simulate import demography
 from bioterp.store import writing_file
 
 ANCESTRIES = ("AFR", "EAS", "EUR")
@@ -59,15 +59,7 @@ class Simulated(NamedTuple):
 
 def cohort(plan: Plan | None = None, *, seed: int = 0) -> Simulated:
     """A cohort by a plan. Raises InputError for an h2 outside [0, 1] and for fewer than 30 people."""
-    plan = plan or Plan()
-    if not 0 <= plan.h2 <= 1:
-        raise InputError(f"h2 is a share between 0 and 1; got {plan.h2}")
-    if plan.demography not in demography.DEMOGRAPHIES:
-        raise InputError(
-            f"there is no demography {plan.demography!r}; {nearest(plan.demography, demography.DEMOGRAPHIES)}"
-        )
-    if plan.people < 30:
-        raise InputError(f"a cohort of three ancestries needs 30 people or more; got {plan.people}")
+    plan = checked(plan or Plan())
     rng = np.random.default_rng(seed)
     n = plan.people
     ancestry = rng.permutation(np.arange(n) % 3)
@@ -106,8 +98,26 @@ def cohort(plan: Plan | None = None, *, seed: int = 0) -> Simulated:
     for k, column in enumerate(_components(_variants(rng, ancestry, plan.seen, plan.demography)[0])):
         sheet[f"PC{k + 1}"] = column
     if plan.binary:
-        sheet["outcome"] = np.where(outcome > np.median(outcome), "case", "control")
+        sheet["outcome"] = classes(outcome)
     return Simulated(people, sheet.rename_axis("sample"), truth)
+
+
+def checked(plan: Plan) -> Plan:
+    """The plan, or InputError for what no cohort can be made of."""
+    if not 0 <= plan.h2 <= 1:
+        raise InputError(f"h2 is a share between 0 and 1; got {plan.h2}")
+    if plan.demography not in demography.DEMOGRAPHIES:
+        raise InputError(
+            f"there is no demography {plan.demography!r}; {nearest(plan.demography, demography.DEMOGRAPHIES)}"
+        )
+    if plan.people < 30:
+        raise InputError(f"a cohort of three ancestries needs 30 people or more; got {plan.people}")
+    return plan
+
+
+def classes(outcome: Array) -> Array:
+    """Cases above the median, controls below."""
+    return np.where(outcome > np.median(outcome), "case", "control")
 
 
 def declared() -> dict[str, Any]:
