@@ -43,16 +43,16 @@ RECORDS = (
 
 def text() -> str:
     """The whole page."""
-    parts = [HEAD, "# Keys of run.yaml\n"]
+    parts = [HEAD, "\n## Keys of run.yaml\n"]
     for where, record in RECORDS:
-        parts.append(f"\n## {where}\n\n{(record.__doc__ or '').strip()}\n\n| key | type | default |\n|---|---|---|\n")
+        parts.append(f"\n### {where}\n\n{(record.__doc__ or '').strip()}\n\n| key | type | default |\n|---|---|---|\n")
         hints = typing.get_type_hints(record)
         parts += [
             f"| `{one.name}` | {_type(hints[one.name])} | {_default(one)} |\n" for one in dataclasses.fields(record)
         ]
-    parts.append("\n# Tables\n")
+    parts.append("\n## Tables\n")
     for name in tables.TABLES:
-        parts.append(f"\n## {name}\n\n| column | type | unit | meaning |\n|---|---|---|---|\n")
+        parts.append(f"\n### {name}\n\n| column | type | unit | meaning |\n|---|---|---|---|\n")
         parts += [f"| `{c.name}` | {c.dtype} | {c.unit} | {c.meaning} |\n" for c in tables.columns(name)]
     return "".join(parts)
 

@@ -17,6 +17,8 @@ from tests.conftest import ROOT
 
 APART = ("README.md", "docs/extending.md")  # run by test_readme.py on stand-ins, and by test_plugins.py
 
+SLOW = ("docs/tutorial-dna.md", "docs/tutorial-scans.md", "docs/reproducibility.md")  # whole runs
+
 
 @pytest.mark.parametrize("page", pages.PAGES)
 def test_a_page_can_be_read(page: str) -> None:
@@ -24,7 +26,11 @@ def test_a_page_can_be_read(page: str) -> None:
         pages.read(block)
 
 
-@pytest.mark.parametrize("page", [page for page in pages.PAGES if page not in APART])
+def whole(page: str) -> object:
+    return pytest.param(page, marks=pytest.mark.slow) if page in SLOW else page
+
+
+@pytest.mark.parametrize("page", [whole(page) for page in pages.PAGES if page not in APART])
 def test_a_page_runs(page: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     if all(block.reason or block.language == "text" for block in pages.blocks(page)):
         return  # nothing to run; what it holds was read

@@ -52,6 +52,7 @@ def write(
     return file
 
 
+@pytest.mark.slow
 def test_one_of_each_in_one_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture) -> None:
     """docs/extending.md as it stands: the rows, the labels and the table are counted again from the files it wrote."""
     monkeypatch.chdir(tmp_path)
