@@ -560,6 +560,13 @@ ASSOCIATION = _columns(
     ("flagged", "string", "", "declared confounders that flag the feature in the table confounding; empty for none"),
     ("verdict", "string", "", "biomarker, unresolved, confounder or none"),
     ("failed_clause", "string", "", "the first condition of a biomarker that does not hold; empty for a biomarker"),
+    (
+        "set",
+        "int32",
+        "",
+        "of features with q_adjusted ≤ 0.05 the most significant of those they go with (r² ≥ 0.5 among people beside "
+        "what is adjusted for, chained): one set is one finding; −1 for all others",
+    ),
 )
 EFFECTS = _columns(
     ("group", "string", "", "group of people"),
@@ -580,6 +587,8 @@ OUTCOMES = _columns(
     ("identified", "bool", "", "explained < 0.8: outcome and confounders can be told apart"),
     ("sized", "bool", "", "10 people (of each class) or more in all, and in two groups where groups are declared"),
     ("n_features", "int32", "features", "features tested"),
+    ("n_called", "int32", "features", "features with q_adjusted ≤ 0.05"),
+    ("n_sets", "int32", "sets", "sets these fall into: findings that do not merely repeat each other"),
     ("lambda_naive", "float64", "", "genomic inflation: median naive chi-square over that without association"),
     ("lambda_adjusted", "float64", "", "the same of adjusted p; 1 where nothing is confounded any more"),
 )

@@ -118,6 +118,7 @@ def measure(what: str, seed: int, given: argparse.Namespace) -> dict[str, float]
     marker, flagged = (table["verdict"] == "biomarker").to_numpy(), (table["flagged"] != "").to_numpy()
     causal, tagging = kind == "causal", kind == "tagging"
     false = ~np.isin(kind, ["causal", "linked"])
+    heads = np.unique(table["set"][called & (table["set"] >= 0).to_numpy()])
     readable = len(np.unique(window[causal]))
     return {
         "columns": len(kind),
@@ -132,6 +133,8 @@ def measure(what: str, seed: int, given: argparse.Namespace) -> dict[str, float]
         "naive_fdp": (naive & false).sum() / max(naive.sum(), 1),
         "adjusted_fdp": (called & false).sum() / max(called.sum(), 1),
         "biomarker_fdp": (marker & false).sum() / max(marker.sum(), 1),
+        "sets": len(heads),
+        "sets_fdp": false[heads].sum() / max(len(heads), 1),
         "windows_falsely_called": len(np.unique(window[called & false])) / (WINDOWS - CAUSAL),
         "power": len(np.unique(window[called & causal])) / CAUSAL,
         "causes_with_biomarker": len(np.unique(window[marker & causal])) / CAUSAL,

@@ -114,6 +114,7 @@ def told(codes: Field, truth: Field, source: bt.DNA, reads: Reads) -> dict[str, 
     found: dict[str, float] = {
         "null_tests": len(p),
         "null_p05": float((p <= 0.05).mean()),
+        "ghost_p05": float((tested["p"].to_numpy()[np.isin(term, GHOSTS)] <= 0.05).mean()),
         "f1_best": float(tested[called & (kind == "true")].groupby("term")["f1"].max().mean()),
     }
     ways = {

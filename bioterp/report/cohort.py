@@ -63,6 +63,9 @@ def _lead(told: pd.Series) -> str:
     if pd.notna(told["lambda_naive"]):
         said += f" Inflation of the test statistics: λ {told['lambda_naive']:.2f} before adjusting"
         said += f", {told['lambda_adjusted']:.2f} after." if pd.notna(told["lambda_adjusted"]) else "."
+    if told["n_called"] > 0:
+        said += f" {int(told['n_called']):,} features are called (adjusted q ≤ 0.05), in {int(told['n_sets']):,} "
+        said += "sets that go together (r² ≥ 0.5): a set is one finding." if told["n_sets"] > 1 else "set."
     return said
 
 

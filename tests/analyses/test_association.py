@@ -204,6 +204,25 @@ def test_inflation_normal_scores_and_corrections():
     assert np.isnan(chance.corrected(with_gap, "bh")[-1]) and chance.corrected(with_gap, "by")[0] >= p[0]
 
 
+def test_called_features_that_go_together_are_one_set():
+    """Three causes, read by 5, 3 and 1 features; all of them follow the confounder too, which joins no sets."""
+    rng = np.random.default_rng(41)
+    n, of = 307, np.array([0, 0, 0, 0, 0, 1, 1, 1, 2])
+    cause, age = rng.normal(size=(307, 3)), rng.normal(size=307)
+    values = np.column_stack([cause[:, of] + 0.3 * rng.normal(size=(n, 9)), rng.normal(size=(n, 13))])
+    values += 4 * age[:, None]
+    sheet = pd.DataFrame({"y": cause.sum(1) + rng.normal(size=n) + age, "age": age}, index=[f"s{i}" for i in range(n)])
+    found = bt.associate(field_of(values), sheet, outcome="y", confounders=["age"])
+    table, line = found.table.sort_values("feature"), found.outcomes.iloc[0]
+    called = (table["q_adjusted"] <= 0.05).to_numpy()
+    own = table["set"].to_numpy()
+    assert called[:9].all() and ((own >= 0) == called).all()
+    for k in range(3):
+        mine = np.flatnonzero(of == k)
+        assert own[mine].tolist() == [mine[table["p_adjusted"].to_numpy()[mine].argmin()]] * len(mine)
+    assert line["n_called"] == called.sum() and line["n_sets"] == 3 + called[9:].sum()
+
+
 def test_a_lambda_that_stays_high_is_told():
     """Features that read one cause go with the outcome together; independent ones, and few of them, do not."""
     rng = np.random.default_rng(40)

@@ -15,6 +15,7 @@ from bioterp.analyses.cohort.design import Outcome
 from bioterp.analyses.cohort.nulls import Effects
 from bioterp.analyses.cohort.questions import Question
 from bioterp.analyses.cohort.sums import Read, Sums, dense
+from bioterp.analyses.cohort.together import sets_of
 from bioterp.arrays import Array
 
 CARRIERS = 5  # people of a group a feature must vary in
@@ -53,6 +54,11 @@ def answer(read: Read, sums: Sums, one: Question, options: Options) -> Answer:
     q, by = (chance.corrected(adjusted.p, method) for method in ("bh", "by"))
     columns |= {"p_adjusted": adjusted.p, "q_adjusted": q, "q_by_adjusted": by}
     columns |= _effect(read, sums, one, adjusted, q, options)
+    called = np.isfinite(q) & (q <= LEVEL)
+    columns["set"] = np.full(m, -1)
+    if called.any():
+        left = nulls.basis_of(options.full, one.who).left
+        columns["set"] = sets_of(read, one.who, left, adjusted.p, called)
     columns["p_permuted"], columns["p_max"] = np.full(m, np.nan), np.full(m, np.nan)
     if one.drawn is not None:
         own, most = questions.permuted(sums, one)
@@ -181,6 +187,8 @@ def of_outcome(outcome: Outcome, one: Question, found: Answer) -> dict[str, Any]
         "identified": questions.identified(one.explained),
         "sized": one.sized,
         "n_features": tested,
+        "n_called": int((found.columns["q_adjusted"] <= LEVEL).sum()),
+        "n_sets": len(np.unique(found.columns["set"][found.columns["set"] >= 0])),
         "lambda_naive": chance.lambda_gc(p),
         "lambda_adjusted": inflation,
         "note": "; ".join(note for note in notes if note) or None,
