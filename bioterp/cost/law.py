@@ -37,11 +37,17 @@ def work(size: Size) -> dict[str, Amounts]:
     if size.tokens:
         made["fit"] = {
             PRODUCT: 2.0 * m * sum(size.channels) * size.tokens * fitted,
+            "token x feature": size.tokens * m * layers * fitted,  # what a selection looks through
             "token x k x channel": size.tokens * k * sum(size.channels) * fitted,
             "once": layers * fitted,
         }
     encoded = fitted + ("random-directions" in size.baselines)
-    made["codes"] = {PRODUCT: 2.0 * m * values * encoded, "codes": cells * k * encoded, "once": layers * encoded}
+    made["codes"] = {
+        PRODUCT: 2.0 * m * values * encoded,
+        "row x feature": cells * m * encoded,
+        "codes": cells * k * encoded,
+        "once": layers * encoded,
+    }
     if "detection" in size.analyses:
         made |= _detection(size, cells, values, random)
     if "fidelity" in size.analyses:
