@@ -134,8 +134,9 @@ def _run(arguments: argparse.Namespace) -> int:
     if arguments.jobs is not None or arguments.executor or arguments.profile or arguments.words:
         workflow.launch(Path(arguments.config), run.out, arguments)
     elif arguments.dry_run:
-        for line in workflow.told(arguments.config):
-            print(line)
+        from bioterp.workflow import here
+
+        print("\n".join(here.told(arguments.config)))
         return 0
     else:
         return marked(arguments, lambda: _here(run, arguments.cores))

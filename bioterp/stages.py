@@ -223,6 +223,10 @@ class Stages:
 
         A job fits its own seed alone: the same dictionary to the bit.
         """
+        if world().size > 1:  # one process runs the model, where that is still to be done
+            if world().is_first:
+                acts.read(0, 1)
+            world().barrier()
         with self.sole(f"fit {self._folder(layer, seed, random).relative_to(self.out)}"):
             found = self._found(acts, layer, seed, random)
             return self._fit(acts, layer, seed, random) if found is None else found

@@ -179,8 +179,9 @@ def test_on_slurm_the_dry_run_shows_resources(tmp_path: Path, tiny_model_folder:
 def test_a_dry_run_here_lists_the_pieces(tmp_path: Path, tiny_model_folder: Path, capfd) -> None:
     file = described(tmp_path, tiny_model_folder)
     assert cli.main(["run", str(file), "--dry-run"]) == 0
-    said = capfd.readouterr().out.split()
-    assert EVERYTHING - {"finish"} <= set(said) and not (tmp_path / "results").exists()
+    said = dict(line.split(maxsplit=1) for line in capfd.readouterr().out.splitlines())
+    assert set(said) == EVERYTHING - {"finish"} | {"finish/all"} and set(said.values()) == {"to do"}
+    assert not (tmp_path / "results").exists()
 
 
 def test_what_cannot_be_done_is_one_sentence(tmp_path: Path, tiny_model_folder: Path, capfd, monkeypatch) -> None:
@@ -234,6 +235,10 @@ def test_jobs_leave_what_the_run_here_leaves(tmp_path: Path, tiny_model_folder: 
         for one in ("here", "jobs")
     ]
     assert made[0] == made[1] and made[0]
+    capfd.readouterr()
+    assert cli.main(["run", str(here), "--dry-run"]) == 0
+    *said, note = capfd.readouterr().out.splitlines()
+    assert len(said) > 20 and all(line.endswith("  there") for line in said) and "looked at again" in note
     shards = {p.name for p in (tmp_path / "jobs/results/activations/layer=1").glob("shard=*")}
     assert shards == {"shard=00000", "shard=00001", "shard=00002"} and not leftovers(tmp_path / "jobs")
     # Snakemake sees that all is done.

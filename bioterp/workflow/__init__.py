@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import argparse
 import shutil
-from collections.abc import Iterator
+from contextlib import nullcontext
 from pathlib import Path
 
 from bioterp import locks
@@ -45,13 +45,13 @@ def launch(file: Path, out: Path, asked: argparse.Namespace) -> None:
     more = list(asked.words)
     at = more.index("--config") + 1 if "--config" in more else len(more)  # of two, Snakemake heeds the last
     words += [*more[:at], *([] if "--config" in more else ["--config"]), *given, *more[at:]]
-    new = not out.exists()
-    with locks.held(out, name=LOCK):
+    new = [folder for folder in (out, *out.parents) if not folder.exists()]
+    with locks.held(out, name=LOCK) if not asked.dry_run else nullcontext():
         status = _ran(main, words)
     if asked.dry_run and new:  # Snakemake makes itself at home before it looks
         shutil.rmtree(out / ".snakemake", ignore_errors=True)
-        (out / LOCK).unlink(missing_ok=True)
-        out.rmdir()
+        for folder in new:
+            folder.rmdir()
     if status:
         raise BioterpError(
             "not all jobs were done; what stopped the first of them stands above: mend that and run the same "
@@ -67,11 +67,3 @@ def _ran(main: object, words: list[str]) -> int:
     except SystemExit as left:
         return left.code if isinstance(left.code, int) else int(left.code is not None)
     return 0
-
-
-def told(file: str | Path) -> Iterator[str]:
-    """The pieces of a run in order, a line each, with what is asked of them."""
-    from bioterp.workflow.plan import Plan
-
-    for job in Plan.load(file).jobs.values():
-        yield job.name
