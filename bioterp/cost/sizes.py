@@ -10,6 +10,7 @@ from typing import Any
 
 import numpy as np
 
+from bioterp.adapters import PLUGGED
 from bioterp.errors import BioterpError
 from bioterp.records import Run
 
@@ -81,6 +82,8 @@ def _array_cells(run: Run, source: Any) -> int:
     """Bases or voxels of all arrays, halos included."""
     if source.modality == "volume":
         return sum(math.prod(tile.array_shape) for _, tile in source.tiles)
+    if run.source.kind in PLUGGED:  # a source of the user's says what its cores hold, and nothing of halos
+        return int(source.item_cells * len(source))
     if "length" in source.items.columns:  # haplotypes say it of each
         return int(source.items["length"].sum())
     length = source.items["contig"].map({name: c.length for name, c in source.contigs.items()}).to_numpy()
@@ -93,6 +96,8 @@ def _example(run: Run, source: Any) -> Any:
         shape = Counter(tuple(tile.array_shape) for _, tile in source.tiles).most_common(1)[0][0]
         return np.zeros((source.channels, *shape), np.float32)
     dna = getattr(source, "dna", source)
+    if run.source.kind in PLUGGED:
+        return np.random.default_rng(0).integers(0, 4, source.item_cells).astype(np.uint8)
     longest = max(c.length for c in dna.contigs.values())
     bases = min(dna.window + sum(dna.halo), longest)
     return np.random.default_rng(0).integers(0, 4, bases).astype(np.uint8)
