@@ -77,7 +77,9 @@ def test_what_is_inside(wheel: Path) -> None:
         scripts = archive.read(f"{about}/entry_points.txt").decode()
     code = {str(p.relative_to(ROOT)) for p in (ROOT / "bioterp").rglob("*.py")}
     assert len(code) > 40 and code <= names
-    assert "bioterp/py.typed" in names and any(name.endswith("licenses/LICENSE") for name in names)
+    assert {"bioterp/py.typed", "bioterp/workflow/Snakefile"} <= names and any(
+        name.endswith("licenses/LICENSE") for name in names
+    )
     reference = {str(p.relative_to(ROOT)) for p in (ROOT / "bioterp/models/reference").rglob("*") if p.is_file()}
     assert {"config.json", "model.safetensors"} <= {Path(name).name for name in reference} and reference <= names
     assert not [n for n in names if "__pycache__" in n or n.startswith(("tests/", "training/", "benchmarks/"))]
