@@ -29,11 +29,13 @@ from bioterp.annotations.reading import read
 from bioterp.arrays import float32, read_safetensors
 from bioterp.checkpoints import load_dictionary
 from bioterp.config import load
+from bioterp.doors import json_of
 from bioterp.genotypes import VCF
 from bioterp.imaging import open_volume
 from bioterp.imaging.sheet import read_sheet
 from bioterp.importing.coordinates import read_lengths
 from bioterp.importing.shards import open_shards
+from bioterp.models.tfjs import chain, tensors
 from bioterp.models.weights import read_weights
 from bioterp.sequence import Sequences
 from tests.imaging import series
@@ -136,6 +138,27 @@ def people(path: Path) -> None:
     read_cohort(["A", "B", "C"], path, outcome="case", covariates=["age"], confounders=["site"])
 
 
+def network(path: Path) -> None:
+    told = json_of(path)
+    chain(told, path)
+    tensors(told, path.parent)
+
+
+LAYERS = [
+    {"class_name": "InputLayer", "config": {"name": "i", "batch_input_shape": [None, 9, 9, 9, 1]}, "inbound_nodes": []},
+    {
+        "class_name": "Conv3D",
+        "config": {
+            "name": "c", "padding": "same", "strides": [1, 1, 1], "kernel_size": [3, 3, 3], "dilation_rate": [1, 1, 1],
+            "data_format": "channels_last", "use_bias": True, "filters": 2, "activation": "linear",
+        },
+        "inbound_nodes": [[["i", 0, 0, {}]]],
+    },
+]  # fmt: skip
+TFJS = {
+    "modelTopology": {"model_config": {"config": {"layers": LAYERS}}},
+    "weightsManifest": [{"paths": [], "weights": []}],
+}
 RNG = np.random.default_rng(0)
 TENSORS = save_tensors({name: RNG.normal(size=shape).astype(np.float32) for name, shape in SAE.items()})
 NII, NII2, MGH = nibabel.Nifti1Image, nibabel.Nifti2Image, nibabel.MGHImage
@@ -170,5 +193,6 @@ DOORS = {
     "label table": Door("a.tsv", b"index\tname\n1\ta\n2\tb\n", read_names),
     "label json": Door("a.json", b'{"labels": {"a": 1, "b": [2, 3]}}', read_names),
     "label python": Door("a.py", b'm = {1: "a", 2: "b"}\n', read_names),
+    "layers model": Door("model.json", json.dumps(TFJS).encode(), network),
     "marker": Door("a.json", json.dumps({"marker": 1, "covariates": []}).encode(), Marker.load),
 }

@@ -13,6 +13,7 @@ import pandas as pd
 import scipy.sparse
 
 from bioterp.arrays import Array
+from bioterp.doors import text_lines
 from bioterp.errors import InputError
 from bioterp.export import stems
 from bioterp.export.tracks import dense
@@ -143,13 +144,8 @@ def read_regions(regions: str | Path | pd.DataFrame) -> pd.DataFrame:
 
 
 def _read_bed(path: Path) -> pd.DataFrame:
-    try:
-        lines = [line for line in path.read_text().splitlines() if line.strip()]
-    except FileNotFoundError:
-        raise InputError(f"there is no file {path}") from None
-    except UnicodeDecodeError:
-        raise InputError(f"{path} is not a BED file: it is not text") from None
-    told = [line.split("\t") for line in lines if not line.startswith(("#", "track", "browser"))]
+    lines = [line for _, line in text_lines(path) if line.strip()]
+    told = [line.split("\t", 6) for line in lines if not line.startswith(("#", "track", "browser"))]
     width = min((len(fields) for fields in told), default=0)
     names = ["contig", "start", "end", "name", "score", "strand"][:width]
     return pd.DataFrame([fields[: len(names)] for fields in told], columns=names)

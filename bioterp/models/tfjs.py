@@ -7,7 +7,8 @@ Anything else is refused. A kernel is stored (x, y, z, in, out) and wanted (out,
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +16,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from bioterp.errors import InputError
+from bioterp.errors import InputError, one_line
 
 
 def chain(about: Mapping[str, Any], path: Path) -> list[dict[str, Any]]:
@@ -23,6 +24,24 @@ def chain(about: Mapping[str, Any], path: Path) -> list[dict[str, Any]]:
 
     Raises InputError for a layer of another kind, a branch, a stride, or padding that changes the size.
     """
+    with _whole(path):
+        return _chain(about, path)
+
+
+@contextmanager
+def _whole(path: Path) -> Iterator[None]:
+    """InputError where a key is missing or of another kind than TensorFlow.js writes."""
+    try:
+        yield
+    except InputError:
+        raise
+    except (KeyError, IndexError, TypeError, ValueError, AttributeError, OverflowError) as error:
+        raise InputError(
+            f"{path} is damaged, or no model of TensorFlow.js ({type(error).__name__}: {one_line(error)})"
+        ) from error
+
+
+def _chain(about: Mapping[str, Any], path: Path) -> list[dict[str, Any]]:
     try:
         layers = about["modelTopology"]["model_config"]["config"]["layers"]
         pairs = [(layer["class_name"], layer["config"]) for layer in layers]
@@ -61,6 +80,11 @@ def tensors(about: Mapping[str, Any], folder: Path) -> dict[str, Tensor]:
 
     Raises InputError for a shard that is missing, of another size, or outside the folder, and for packed numbers.
     """
+    with _whole(folder / "model.json"):
+        return _tensors(about, folder)
+
+
+def _tensors(about: Mapping[str, Any], folder: Path) -> dict[str, Tensor]:
     found: dict[str, Tensor] = {}
     for group in about.get("weightsManifest", []):
         data = bytearray()

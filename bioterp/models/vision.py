@@ -178,6 +178,8 @@ def pixels(own: Callable[..., list[Path]], tower: Tower) -> tuple[tuple[float, .
     """Mean and standard deviation of pixels: of the folder's processor, or those of the architecture."""
     for path in own("preprocessor_config.json"):
         told = json_of(path)
+        if not isinstance(told, dict):
+            raise InputError(f"{path} holds a {type(told).__name__}; wanted an object")
         if isinstance(told.get("image_mean"), list) and isinstance(told.get("image_std"), list):
             return tuple(map(float, told["image_mean"])), tuple(map(float, told["image_std"]))
     return tower.pixels
@@ -206,7 +208,11 @@ def _own(name: str, source: str | Path, revision: str | None) -> Callable[..., l
         path = next((path for path in map(get, files) if path is not None), None)
         if path is None or path.name != INDEX:
             return [] if path is None else [path]
-        shards = sorted({shard for key, shard in json_of(path)["weight_map"].items() if _visual(key)})
+        told = json_of(path)
+        listed = told.get("weight_map") if isinstance(told, dict) else None
+        if not isinstance(listed, dict) or not all(isinstance(s, str) and Path(s).name == s for s in listed.values()):
+            raise InputError(f"{path} lists no shards beside it; fetch it again")
+        shards = sorted({shard for key, shard in listed.items() if _visual(key)})
         return [path, *(shard for shard in map(get, shards) if shard is not None)]
 
     return find
