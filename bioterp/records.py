@@ -121,7 +121,10 @@ class Cohort:
 
 @dataclass(frozen=True)
 class Model:
-    """A name from `bioterp list models`, a folder, a hub id, or package.module:factory."""
+    """A name from `bioterp list models`, a folder, a hub id, or package.module:factory.
+
+    The last, and trust_remote_code, run code that the file names: both need --trust-remote-code on the command line.
+    """
 
     name: str
     weights: Path | None = None

@@ -62,7 +62,7 @@ def fuzz(door: Callable[[Path], object], seeds: Mapping[str, bytes]) -> None:
             keep(f"{type(error).__name__}-{Path(place.filename).stem}-{place.lineno}", data, traceback.format_exc())
         now = time.process_time()
         counts["slowest"] = max(counts["slowest"], now - began)
-        if now - counts["cpu_seconds"] > 5:  # libFuzzer leaves without telling Python
+        if now - counts["cpu_seconds"] > 2:  # libFuzzer leaves without telling Python
             counts["cpu_seconds"] = now
             record.write_text(json.dumps(counts))
 
