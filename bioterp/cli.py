@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from bioterp import progress
-from bioterp.errors import LONGEST, BioterpError, InputError, nearest, one_line
+from bioterp.errors import BioterpError, InputError, nearest, plain
 from bioterp.limits import TRUST
 from bioterp.verbs import STAGES, Verb, marked, summary, threads
 
@@ -57,7 +57,7 @@ def main(argv: list[str] | None = None) -> int:
     except BioterpError as error:
         if "--debug" in words:
             raise
-        print(f"bioterp: {one_line(error, LONGEST)}", file=sys.stderr)
+        print(f"bioterp: {plain(error)}", file=sys.stderr)
         return 2
     except BrokenPipeError:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # nothing is left to fail at exit
@@ -65,7 +65,7 @@ def main(argv: list[str] | None = None) -> int:
     except OSError as error:  # no permission, no space, a folder where a file was wanted
         if "--debug" in words or error.strerror is None:
             raise
-        where = f"{one_line(error.filename)}: " if error.filename else ""
+        where = f"{plain(error.filename, 200)}: " if error.filename else ""
         print(f"bioterp: {where}{error.strerror}; mend that and run the same command again", file=sys.stderr)
         return 2
     except MemoryError:
@@ -180,7 +180,7 @@ def _check(arguments: argparse.Namespace) -> int:
         for one in found:
             listed.append(one)
             if not arguments.json:
-                print(f"{one.level:<8} {one_line(one.line, LONGEST)}")
+                print(f"{one.level:<8} {plain(one.line)}")
     except InputError as error:  # of the run file: a machine reads that as a finding too
         if not arguments.json:
             raise
@@ -305,7 +305,7 @@ def _verify(arguments: argparse.Namespace) -> int:
     problems = 0
     for level, line in verify.findings(arguments.results):
         problems += level == "problem"
-        print(f"{level:<8} {one_line(line, LONGEST)}")
+        print(f"{level:<8} {plain(line)}")
     return 2 if problems else 0
 
 

@@ -7,8 +7,6 @@ rest of the program never meets a string where it wants a number. Paths are rela
 from __future__ import annotations
 
 import dataclasses
-import inspect
-import re
 import types
 import typing
 from pathlib import Path
@@ -18,9 +16,10 @@ import yaml
 
 from bioterp import doors
 from bioterp.errors import InputError, nearest, shown
+from bioterp.kinds import bounded, check_keywords, count, named, size
 from bioterp.records import ANALYSES, BASELINES, CHOICES, OF_KIND, SOURCES, Dictionary, Label, Model, Run
 
-NO_FOLDER, LONGEST = '/\\:<>"|?*', 128  # as in sheets of scans
+FOLDER = r"[\w.+@=, -]{1,128}"
 _SOURCE: Any = typing.get_type_hints(Run)["source"]  # of any kind: which one is told by `kind`
 
 
@@ -57,9 +56,9 @@ def parse(tree: Any, base: Path) -> Run:
     run = dataclasses.replace(run, dictionary=_dictionary(run.dictionary, tree.get("dictionary") or {}))
     tokens = run.dictionary.tokens
     if isinstance(tokens, str):
-        run = dataclasses.replace(run, dictionary=dataclasses.replace(run.dictionary, tokens=_count(tokens)))
+        run = dataclasses.replace(run, dictionary=dataclasses.replace(run.dictionary, tokens=count(tokens)))
     if isinstance(run.disk, str):
-        run = dataclasses.replace(run, disk=_bytes(run.disk))
+        run = dataclasses.replace(run, disk=size(run.disk))
     for name, label in run.labels.items():
         if (label.call is None) == (label.path is None and label.column is None):
             raise InputError(
@@ -81,6 +80,11 @@ def parse(tree: Any, base: Path) -> Run:
         )
     if min(run.export_features, run.dictionary.batch or 1, getattr(run.source, "shards", 1)) < 1:
         raise InputError("export_features, dictionary.batch and source.shards are counts of at least 1")
+    tokens, lr = run.dictionary.tokens, run.dictionary.lr
+    if (isinstance(tokens, int) and tokens < 1) or (lr is not None and lr <= 0):
+        raise InputError(f"dictionary.tokens and dictionary.lr are above 0; got {tokens} and {lr}")
+    if min(run.seed, *run.dictionary.seeds, 0) < 0:
+        raise InputError(f"seeds are 0 or more; got {min(run.seed, *run.dictionary.seeds)}")
     if not run.dictionary.seeds:
         raise InputError("dictionary.seeds names no seed; give at least one, e.g. seeds: [0]")
     folder = _path(run.model.name, "model.name", base)
@@ -100,12 +104,9 @@ def _path(text: str, where: str, base: Path) -> Path:
 
 
 def _check_folder(what: str, name: str) -> None:
-    """Refuse a name that becomes a folder below `out` and could lead out of it."""
-    bad = next((c for c in name if c in NO_FOLDER or not c.isprintable()), ".." if ".." in name else "")
-    if bad or name.strip(". ") != name or not name or len(name) > LONGEST:
-        raise InputError(
-            f"{what} cannot name a folder{f' (it has {bad!r})' if bad else ''}; use letters, digits, - and _"
-        )
+    """Refuse a name that becomes a folder below `out`, and a word of jobs, and could lead out of either."""
+    if not re.fullmatch(FOLDER, name) or ".." in name or name.strip(". ") != name:
+        raise InputError(f"{what} cannot name a folder; use letters, digits, and . _ + - = @ within")
 
 
 def _check_kind(run: Run) -> None:
@@ -182,28 +183,7 @@ def _check_label(name: str, spec: Label) -> None:
     """Options of a label are keywords of `bioterp.label`, and of `call_genes` where genes are called."""
     from bioterp.annotations import call_genes, label
 
-    known = [*inspect.signature(label).parameters][2:]
-    if spec.call is not None:
-        known += [*inspect.signature(call_genes).parameters][1:]
-    for key in spec.options:
-        if key not in known:
-            raise InputError(f"unknown key {key!r} in labels.{name}; {nearest(key, ['path', 'call', *known])}")
-
-
-def _count(text: str) -> int:
-    """'500k', '2M', '1e6' → int."""
-    match = re.fullmatch(r"\s*(\d+(?:\.\d+)?(?:e\d+)?)\s*([kKmM]?)\s*", text)
-    if not match:
-        raise InputError(f"dictionary.tokens is a count such as 500k or 2M; got {shown(text)}")
-    return round(float(match[1]) * {"": 1, "k": 1e3, "m": 1e6}[match[2].lower()])
-
-
-def _bytes(text: str) -> int:
-    """'25GB', '500 MB' → bytes, decimal as disks are sold."""
-    match = re.fullmatch(r"\s*(\d+(?:\.\d+)?)\s*([KMGT]?B)\s*", text, re.IGNORECASE)
-    if not match:
-        raise InputError(f"disk is a size such as 25GB; got {shown(text)}")
-    return round(float(match[1]) * {"B": 1, "KB": 1e3, "MB": 1e6, "GB": 1e9, "TB": 1e12}[match[2].upper()])
+    check_keywords([(label, 2), *([(call_genes, 1)] if spec.call is not None else [])], spec.options, f"labels.{name}")
 
 
 def _record(kind: Any, tree: Any, where: str, base: Path) -> Any:
@@ -271,11 +251,12 @@ def _value(kind: Any, value: Any, where: str, base: Path) -> Any:
         return value
     if kind is Path and isinstance(value, str):
         return _path(value, where, base)
-    if kind is float and isinstance(value, int) and not isinstance(value, bool):
-        return float(value)
-    if isinstance(value, kind) and not (kind is int and isinstance(value, bool)):
+    number = isinstance(value, int | float) and not isinstance(value, bool) and bounded(value)
+    if kind in (int, float) and number and isinstance(value, int if kind is int else int | float):
+        return kind(value)
+    if kind not in (int, float) and isinstance(value, kind):
         return value
-    raise InputError(f"{where} must be {_named(kind)}; got {shown(value)}")
+    raise InputError(f"{where} must be {named(kind)}; got {shown(value)}")
 
 
 def _union(kinds: tuple[Any, ...], value: Any, where: str, base: Path) -> Any:
@@ -289,12 +270,4 @@ def _union(kinds: tuple[Any, ...], value: Any, where: str, base: Path) -> Any:
             return _value(kind, value, where, base)
         except InputError:
             continue
-    raise InputError(f"{where} must be {' or '.join(_named(kind) for kind in wanted)}; got {shown(value)}")
-
-
-def _named(kind: Any) -> str:
-    if typing.get_origin(kind) is list:
-        return "a list"
-    return {int: "a whole number", float: "a number", str: "text", bool: "true or false", Path: "a path"}.get(
-        kind, str(kind)
-    )
+    raise InputError(f"{where} must be {' or '.join(named(kind) for kind in wanted)}; got {shown(value)}")

@@ -62,10 +62,15 @@ def missing_package(package: str, extra: str, purpose: str) -> InputError:
 
 
 def one_line(error: object, most: int = 200) -> str:
-    """What an error, or a file, says as one line of at most `most` characters that no terminal acts upon."""
-    text = " ".join(str(error)[: 20 * most].split())
-    text = "".join(c if c.isprintable() else f"\\x{ord(c):02x}" for c in text)
-    return (text if len(text) <= most else text[: most - 1] + "…").rstrip(".") or type(error).__name__
+    """What an error, or a file, says as a clause: one line of at most `most` characters, without its full stop."""
+    return plain(" ".join(str(error)[: 20 * most].split()), most).rstrip(".") or type(error).__name__
+
+
+def plain(text: object, most: int = LONGEST) -> str:
+    """A sentence as it can be shown: one line of at most `most` characters that no terminal acts upon."""
+    said = str(text)[: 2 * most].replace("\n", " ")
+    said = "".join(c if c.isprintable() else f"\\x{ord(c):02x}" for c in said)
+    return said if len(said) <= most else said[: most - 1] + "…"
 
 
 class _Short(reprlib.Repr):

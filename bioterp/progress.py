@@ -6,6 +6,8 @@ import sys
 from collections.abc import Iterable, Iterator
 from typing import TypeVar
 
+from bioterp.errors import plain
+
 T = TypeVar("T")
 _on = False
 
@@ -19,7 +21,7 @@ def show(on: bool = True) -> None:
 def say(line: str) -> None:
     """One line of what is being done, where progress is shown."""
     if _on:
-        print(line, file=sys.stderr, flush=True)
+        print(plain(line), file=sys.stderr, flush=True)
 
 
 def track(work: Iterable[T], what: str, total: int | None = None) -> Iterator[T]:
@@ -31,6 +33,7 @@ def track(work: Iterable[T], what: str, total: int | None = None) -> Iterator[T]
         yield from work
     else:
         from rich.console import Console
+        from rich.markup import escape
         from rich.progress import track as bar
 
-        yield from bar(work, description=what, total=total, console=Console(stderr=True), transient=True)
+        yield from bar(work, description=escape(plain(what)), total=total, console=Console(stderr=True), transient=True)

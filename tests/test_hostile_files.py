@@ -15,7 +15,7 @@ import pytest
 from pydicom.encaps import encapsulate
 from pydicom.uid import DeflatedExplicitVRLittleEndian, JPEG2000Lossless
 
-from bioterp import cli, doors, limits, store
+from bioterp import cli, doors, limits, progress, store
 from bioterp.adapters.people import read_people
 from bioterp.annotations.bigwig import BigWig
 from bioterp.annotations.label_tables import names_inside, read_names
@@ -316,3 +316,13 @@ def test_json_that_is_nested_for_ever(tmp_path: Path) -> None:
     assert "is not JSON" in refusal(doors.json_of, tmp_path / "meta.json")
     with open(tmp_path / "arrays.safetensors", "wb") as handle:
         handle.write((9).to_bytes(8, "little") + b"[" * 9)
+
+
+def test_progress_says_no_more_than_a_line(capsys: pytest.CaptureFixture[str]) -> None:
+    progress.show(True)
+    try:
+        progress.say("labels.genes: contig 'a\x1b[2Jb\nc'")
+        assert list(progress.track([3], "[bold]\x07")) == [3]
+    finally:
+        progress.show(False)
+    assert capsys.readouterr().err == "labels.genes: contig 'a\\x1b[2Jb c'\n[bold]\\x07\n"

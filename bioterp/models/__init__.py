@@ -17,11 +17,12 @@ from __future__ import annotations
 
 import difflib
 import re
+from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from bioterp.doors import json_of
-from bioterp.errors import InputError, nearest
+from bioterp.errors import InputError, nearest, shown
 from bioterp.models.known import KNOWN, Known
 
 if TYPE_CHECKING:
@@ -46,6 +47,13 @@ OPTIONS = {
     "monai": ("dtype", "arguments", "blocks", "outputs", "ignore", *VOLUMES),
     "vision": ("dtype",),
     "meshnet": ("dtype",),
+}
+# What options are that have one kind whatever the loader.
+KINDS: dict[str, tuple[str, type | tuple[type, ...]]] = {
+    **dict.fromkeys(("context", "flank", "stride", "in_channels"), ("a whole number", int)),
+    **dict.fromkeys(("alphabet", "input"), ("text", str)),
+    **dict.fromkeys(("arguments", "wants"), ("a mapping", Mapping)),
+    **dict.fromkeys(("outputs", "blocks", "ignore"), ("a list", (list, tuple))),
 }
 
 
@@ -221,3 +229,6 @@ def _only(options: dict[str, Any], allowed: tuple[str, ...], name: str) -> None:
     for option in options:
         if option not in allowed:
             raise InputError(f"{name} takes no option {option!r}; {nearest(option, allowed)}")
+        what, kind = KINDS.get(option, ("", object))
+        if options[option] is not None and not (isinstance(options[option], kind) and options[option] is not True):
+            raise InputError(f"{name}: the option {option} is {what}; got {shown(options[option])}")

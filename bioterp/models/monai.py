@@ -18,7 +18,7 @@ import torch
 from torch import Tensor, nn
 
 from bioterp.doors import json_of
-from bioterp.errors import InputError, missing_package, nearest
+from bioterp.errors import InputError, missing_package, nearest, one_line, shown
 from bioterp.models.bundle import is_bundle, read_bundle, trusted_network, weights_of
 from bioterp.models.known import KNOWN
 from bioterp.models.networks import facts
@@ -123,6 +123,11 @@ def build(kind: str, arguments: Mapping[str, Any]) -> nn.Module:
     for key in given:
         if key not in known:
             raise InputError(f"MONAI's {kind} takes no argument {key!r}; {nearest(key, known)}")
+    for key in known:  # some networks fetch weights by themselves, and by pickle
+        if key.startswith("pretrained") and given.get(key):
+            raise InputError(f"MONAI's {kind} would fetch weights ({key}={shown(given[key])}); give weights=")
+    if "pretrained" in known:
+        given["pretrained"] = False
     try:
         made: nn.Module = network(**given)
     except ImportError as error:
@@ -131,7 +136,8 @@ def build(kind: str, arguments: Mapping[str, Any]) -> nn.Module:
         ) from None
     except (TypeError, ValueError, RuntimeError, AssertionError, KeyError, IndexError) as error:
         raise InputError(
-            f"MONAI's {kind} could not be built with {dict(arguments)} ({str(error)[:200]}); correct arguments="
+            f"MONAI's {kind} could not be built with {shown(dict(arguments), 200)} ({one_line(error)}); "
+            "correct arguments="
         ) from error
     return made
 

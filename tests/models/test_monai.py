@@ -18,6 +18,7 @@ from zoo_volumes import VOLUMES
 
 from bioterp.errors import InputError
 from bioterp.models import load_model
+from bioterp.models.monai import build
 
 ENCODER = {"in_channels": 1, "init_filters": 3, "blocks_down": [1, 2, 1]}
 SEGRESNET = {"in_channels": 2, "out_channels": 3, "init_filters": 8, "blocks_down": [1, 1], "blocks_up": [1]}
@@ -404,3 +405,8 @@ def test_the_published_network_of_a_name_is_its_known_row(monkeypatch):
     own = load_model("monai:ViT", weights="random", arguments=VOLUMES["ViT"].arguments)
     assert built[1:] == [("ViT", VOLUMES["ViT"].arguments)]
     assert own.wants == {"multiple": [8, 4, 6]}
+
+
+def test_a_network_fetches_no_weights_of_its_own() -> None:
+    with pytest.raises(InputError, match=r"would fetch weights \(pretrained=True\)"):
+        build("DenseNet121", {"spatial_dims": 2, "in_channels": 3, "out_channels": 2, "pretrained": True})
