@@ -7,6 +7,7 @@ rest of the program never meets a string where it wants a number. Paths are rela
 from __future__ import annotations
 
 import dataclasses
+import re
 import types
 import typing
 from pathlib import Path
@@ -16,7 +17,7 @@ import yaml
 
 from bioterp import doors
 from bioterp.errors import InputError, nearest, shown
-from bioterp.kinds import bounded, check_keywords, count, named, size
+from bioterp.kinds import bounded, check_keywords, count, named, refusal, size
 from bioterp.records import ANALYSES, BASELINES, CHOICES, OF_KIND, SOURCES, Dictionary, Label, Model, Run
 
 FOLDER = r"[\w.+@=, -]{1,128}"
@@ -181,8 +182,10 @@ def _dictionary(spec: Dictionary, tree: dict[str, Any]) -> Dictionary:
 
 def _check_label(name: str, spec: Label) -> None:
     """Options of a label are keywords of `bioterp.label`, and of `call_genes` where genes are called."""
-    from bioterp.annotations import call_genes, label
+    from bioterp.annotations import call_genes, label, spans
 
+    if isinstance(spec.within, dict):
+        check_keywords([(spans, 1)], spec.within, f"labels.{name}.within")
     check_keywords([(label, 2), *([(call_genes, 1)] if spec.call is not None else [])], spec.options, f"labels.{name}")
 
 
@@ -256,7 +259,7 @@ def _value(kind: Any, value: Any, where: str, base: Path) -> Any:
         return kind(value)
     if kind not in (int, float) and isinstance(value, kind):
         return value
-    raise InputError(f"{where} must be {named(kind)}; got {shown(value)}")
+    raise refusal(where, kind, value)
 
 
 def _union(kinds: tuple[Any, ...], value: Any, where: str, base: Path) -> Any:

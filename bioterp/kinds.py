@@ -50,9 +50,16 @@ def named(kind: Any) -> str:
 
 
 WORDS: dict[Any, str] = {
-    int: "a whole number of at most 10^12", float: "a finite number", str: "text", bool: "true or false",
+    int: "a whole number", float: "a number", str: "text", bool: "true or false",
     Path: "a path", Any: "anything",
 }  # fmt: skip
+
+
+def refusal(where: str, kind: Any, value: Any) -> InputError:
+    """The error for a value of another type, or for a number nobody counts with."""
+    odd = isinstance(value, int | float) and not bounded(value)
+    bounds = " (whole ones reach to 10^12, others are finite)" if odd else ""
+    return InputError(f"{where} must be {named(kind)}{bounds}; got {shown(value)}")
 
 
 def fits(kind: Any, value: Any) -> bool:
@@ -90,4 +97,4 @@ def check_keywords(functions: list[tuple[Callable[..., Any], int]], options: Map
                 f"unknown key {shown(key)} in {where}; {nearest(str(key)[:100], ['path', 'call', *hints])}"
             )
         if not fits(hints[key], value):
-            raise InputError(f"{where}.{key} must be {named(hints[key])}; got {shown(value)}")
+            raise refusal(f"{where}.{key}", hints[key], value)

@@ -18,6 +18,7 @@ from pydicom.uid import DeflatedExplicitVRLittleEndian, JPEG2000Lossless
 from bioterp import cli, doors, limits, progress, store
 from bioterp.adapters.people import read_people
 from bioterp.annotations.bigwig import BigWig
+from bioterp.annotations.features import choose
 from bioterp.annotations.label_tables import names_inside, read_names
 from bioterp.annotations.reading import read
 from bioterp.errors import InputError, StoreError, masked, one_line, shown
@@ -326,3 +327,15 @@ def test_progress_says_no_more_than_a_line(capsys: pytest.CaptureFixture[str]) -
     finally:
         progress.show(False)
     assert capsys.readouterr().err == "labels.genes: contig 'a\\x1b[2Jb c'\n[bold]\\x07\n"
+
+
+@pytest.mark.parametrize("backwards", [False, True])
+def test_records_within_records_for_ever(tmp_path: Path, backwards: bool) -> None:
+    """3,000 records each within the one before, whichever comes first in the file: what is said of the first holds."""
+    lines = ["c\tx\tgene\t1\t9\t.\t+\t.\tID=g0;biotype=coding"]
+    lines += [f"c\tx\tmRNA\t1\t9\t.\t+\t.\tID=g{i};Parent=g{i - 1}" for i in range(1, 3_001)]
+    lines += ["c\tx\tgene\t1\t9\t.\t+\t.\tID=a;Parent=b", "c\tx\tmRNA\t1\t9\t.\t+\t.\tID=b;Parent=a"]  # a circle
+    (tmp_path / "a.gff").write_text("\n".join(lines[::-1] if backwards else lines) + "\n")
+    table = read(tmp_path / "a.gff").table
+    assert len(choose(table, attributes={"biotype": "coding"})) == 3_001
+    assert sorted(choose(table, exclude={"biotype": "coding"})["id"]) == ["a", "b"]

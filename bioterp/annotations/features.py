@@ -182,18 +182,30 @@ def _filter(table: pd.DataFrame, key: str, wanted: set[str], keep: bool) -> pd.D
             first.setdefault((contig, name), i)
     known: dict[int, bool | None] = {}
 
-    def verdict(i: int, depth: int = 0) -> bool | None:
-        """True: matches; False: does not; None: neither it nor anything above says."""
-        if i not in known:
-            known[i] = None  # a record that is its own ancestor ends here
+    def above(i: int) -> list[int]:
+        return [first[contigs[i], p] for p in parents[i] if (contigs[i], p) in first]
+
+    def verdict(top: int) -> bool | None:
+        """True: matches; False: does not; None: neither it nor anything above says. Parents first, however many."""
+        todo, begun = [top], set[int]()
+        while todo:
+            i = todo[-1]
             hit = not wanted.isdisjoint(own[i]) if own[i] else None
-            if hit is None or (not keep and not hit):
-                above = [verdict(first[contigs[i], p]) for p in parents[i] if (contigs[i], p) in first]
-                said = [v for v in above if v is not None]
+            asks = hit is None or (not keep and not hit)
+            if i not in known:
+                known[i] = None  # a record that is its own ancestor ends here
+                begun.add(i)
+                todo += [j for j in above(i) if j not in known] if asks else []
+                if todo[-1] != i:
+                    continue
+            todo.pop()
+            if i in begun:
+                begun.discard(i)
+                told = [known[j] for j in above(i)] if asks else []
+                said = [v for v in told if v is not None]
                 # Kept for any parent that is kept; excluded only when every parent is.
-                hit = (any(said) if keep else len(said) == len(above) and all(said)) if said else hit
-            known[i] = hit
-        return known[i]
+                known[i] = (any(said) if keep else len(said) == len(told) and all(said)) if said else hit
+        return known[top]
 
     stay = np.zeros(len(table), bool)
     trimmed = table["parent"].tolist()
