@@ -320,6 +320,7 @@ def test_jobs_that_are_submitted_really_run(tmp_path: Path, tiny_model_folder: P
     }  # fmt: skip
 
 
+@pytest.mark.slow
 def test_a_rule_of_the_users_own(tmp_path: Path, tiny_model_folder: Path) -> None:
     file = described(tmp_path, tiny_model_folder)
     pretend(file)
