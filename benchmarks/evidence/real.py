@@ -28,7 +28,9 @@ from Bio import SeqIO
 from Bio.Data.CodonTable import unambiguous_dna_by_id
 
 from bioterp.cli import main as bioterp
+from bioterp.report.adjustment import of_best
 from bioterp.report.best import best_per_term, excess
+from bioterp.report.probes import answers, tally
 from bioterp.report.tally import in_words, tallies
 
 CODONS = ["CDS", "CDS.phase0", "CDS.phase1", "CDS.phase2", "start_codon", "stop_codon"]
@@ -209,11 +211,10 @@ def table(name: str, out: Path) -> None:
     print(f"q ≤ 0.05; of {len(tested)} pairs tested {many}. Against baselines:\n")
     for one in tallies(held["comparison"]):
         print(f"* {one.baseline}: {in_words(one)}")
-    probes = held["probe_comparison"]
-    linear = probes[(probes["representation"] == "dictionary") & (probes["baseline"] == "neurons")]
-    print(f"* columns of probe_comparison: {dict(linear.groupby(['k', 'k_baseline'])['result'].value_counts())}\n")
+    print(f"* {tally(answers(held['probe_comparison'], held['probing']))}\n")
     head = held["headline"].set_index("term")
-    fixed = held["adjusted"][held["adjusted"]["main"].astype(bool)].drop_duplicates("term").set_index("term")
+    fixed = of_best(held, mine)
+    fixed = fixed[fixed["main"].astype(bool)].set_index("term")
     line(
         "term",
         "instances",
