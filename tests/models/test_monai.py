@@ -322,7 +322,7 @@ def test_bundles_that_are_wrong_are_told(tmp_path):
     with pytest.raises(InputError, match="has no network_def"):
         load_model(str(bundle(tmp_path / "c", {"device": "cpu"})))
     (tmp_path / "c" / "configs" / "inference.json").write_text("{")
-    with pytest.raises(InputError, match="cannot be read as json"):
+    with pytest.raises(InputError, match="is not JSON"):
         load_model(str(tmp_path / "c"))
     whole = bundle(tmp_path / "d", {"network_def": {"_target_": "SegResNet", **SEGRESNET}})
     with pytest.raises(InputError, match="needs weights="):
