@@ -35,16 +35,13 @@ check: $(READY)
 	$(BIN)/python -m pytest -q -n $(WORKERS) --dist worksteal -m "not slow" tests
 
 # The long form of what the tests hold in short: generated files by the thousand, 210 faults and ten kills, every fuzzer.
-DOORS := fasta gff bed vcf volumes series tensors
-FUZZ_SECONDS ?= 280
+FUZZ_MINUTES ?= 30
 
 stress: $(READY)
 	$(BIN)/python -m pytest -n $(WORKERS) --dist worksteal --stress -m stress tests
 	$(BIN)/python benchmarks/faults.py --trials 30 --kills 10
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e ".[fuzz]"
-	set -e; for door in $(DOORS); do \
-	  $(BIN)/python benchmarks/fuzz/$$door.py --work build/fuzz/$$door -max_total_time=$(FUZZ_SECONDS) -timeout=20 -rss_limit_mb=3000; \
-	done
+	$(BIN)/python benchmarks/fuzz/run.py --work build/fuzz --minutes $(FUZZ_MINUTES)
 
 clean:
 	rm -rf $(VENV) build dist *.egg-info
