@@ -237,6 +237,13 @@ FEATURES = _columns(
     ("enrichment_lo", "float64", "log2", "lower end of its 95 % interval"),
     ("enrichment_hi", "float64", "log2", "upper end of that interval"),
     (
+        "adjusted",
+        "string",
+        "",
+        "verdict on that pair with covariates held fixed, as in `adjusted`; null where not asked",
+    ),
+    ("adjusted_for", "string", "", "those covariates, joined by ' + '"),
+    (
         "stability",
         "float64",
         "",

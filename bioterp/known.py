@@ -71,7 +71,7 @@ def over_seeds(joined: Frames, decoder: Callable[[str, int], Array], cells: Mapp
     ]
     again = replication(mine, decoders)
     parts = [
-        described(group, detection, table, joined.get("enrichment"), cells[str(layer)])
+        described(group, detection, table, joined.get("enrichment"), cells[str(layer)], joined.get("adjusted"))
         for layer, group in joined["features"].groupby("layer", sort=False)
     ]
     whole = pd.concat(parts, ignore_index=True)

@@ -17,7 +17,7 @@ from bioterp.analyses.stability import FOUND
 ABOUT = Analysis(
     name="described",
     question="What is each feature, in one line, and which strong and stable ones have no term?",
-    needs=("the table of features", "detection", "relations", "optionally enrichment"),
+    needs=("the table of features", "detection", "relations", "optionally enrichment and adjusted"),
     limits=(
         "A feature without a term is one that none of these labels explains beyond chance: terms that cover much "
         "leave few, and of cross-fitted terms one feature was tested. With one seed nothing is known to be stable, and "
@@ -41,11 +41,12 @@ def described(
     relations: pd.DataFrame | None = None,
     enrichment: pd.DataFrame | None = None,
     cells: int | None = None,
+    adjusted: pd.DataFrame | None = None,
 ) -> pd.DataFrame:
     """The table of features with every column filled.
 
-    features, detection, enrichment: tables as made, of one or more dictionaries; relations: as from `relations`; cells:
-    rows the densities are of, to leave out features of fewer than 50 active cells.
+    features, detection, enrichment, adjusted: tables as made, of one or more dictionaries; relations: as from
+    `relations`; cells: rows the densities are of, to leave out features of fewer than 50 active cells.
 
     `unknown` marks features without a term (none with q ≤ 0.05 and F1 above chance) that are strong (mean code at least
     the median of the features that fire), stable (mean cosine over other seeds ≥ 0.7), neither rare nor dense (10⁻⁵ to
@@ -63,6 +64,8 @@ def described(
     made = made.merge(hits, on=own, how="left")
     made["n_terms"] = made["n_terms"].fillna(0)
     made = made.merge(_odds(enrichment), left_on=[*own, "best_term"], right_on=[*own, "term"], how="left")
+    made = made.drop(columns="term")
+    made = made.merge(_verdicts(adjusted), left_on=[*own, "best_term"], right_on=[*own, "term"], how="left")
     made = made.drop(columns="term")
     if relations is None:
         relations = pd.DataFrame(columns=[*own, *_RELATED]).astype({name: made[name].dtype for name in own})
@@ -84,6 +87,16 @@ def _odds(enrichment: pd.DataFrame | None) -> pd.DataFrame:
         types: dict[str, Any] = {"seed": "int32", "feature": "int32"}
         return pd.DataFrame(columns=[*own, *names.values()]).astype(types)
     return enrichment[[*own, *names]].rename(columns=names).drop_duplicates(own)
+
+
+def _verdicts(adjusted: pd.DataFrame | None) -> pd.DataFrame:
+    names = {"verdict": "adjusted", "covariates": "adjusted_for"}
+    own = [*OF, "layer", "feature", "term"]
+    if adjusted is None:
+        types: dict[str, Any] = {"seed": "int32", "feature": "int32"}
+        return pd.DataFrame(columns=[*own, *names.values()]).astype(types)
+    main = adjusted[adjusted["main"].astype(bool) & (adjusted["feature"] >= 0)]
+    return main[[*own, *names]].rename(columns=names).drop_duplicates(own)
 
 
 def _unknown(made: pd.DataFrame, cells: int | None) -> pd.Series:

@@ -64,7 +64,8 @@ _LATER: dict[str, object] = {
     **dict.fromkeys(
         ("best_f1_null", "best_f1_lo", "best_f1_hi", "best_precision", "best_recall", "best_recall_null", "enrichment",
          "enrichment_lo", "enrichment_hi", "stability", "strand_share", "strand_chance"), np.nan),
-    **dict.fromkeys(("n_terms", "n_seeds", "n_same", "cluster_size"), 0), "cluster": -1, "strand": None, "says": None,
+    **dict.fromkeys(("n_terms", "n_seeds", "n_same", "cluster_size"), 0), "cluster": -1,
+    **dict.fromkeys(("adjusted", "adjusted_for", "strand", "says")),
 }  # fmt: skip
 
 

@@ -10,6 +10,15 @@ import pandas as pd
 COUNTS = {3: "three", 4: "four", 5: "five"}
 STRANDS = {"both": "fires alike on both strands", "one": "stays on one strand", "mixed": "differs between the strands"}
 
+# What is left of a match where covariates are held fixed; no null of shifts knows what follows codon phase or GC.
+WITHIN = {
+    "holds": "holds within strata of {}",
+    "explained": "nothing of it left within strata of {}",
+    "reversed": "turned round within strata of {}",
+    "open": "open within strata of {}",
+    "determined": "a term that {} tell by themselves",
+}
+
 
 def says(line: Mapping[str, Any]) -> str:
     """What a feature does, how well that is known, and what it shares with others; never more than the numbers show.
@@ -51,6 +60,8 @@ def _match(line: Mapping[str, Any]) -> list[str]:
         parts.append(f"null {line['best_f1_null']:.2f}")
     parts.append(f"q {_small(line['best_q'])}")
     parts[0] = head + parts[0]
+    if line.get("adjusted") in WITHIN:
+        parts.append(WITHIN[str(line["adjusted"])].format(line["adjusted_for"]))
     if others > 0:
         parts.append(f"{others} more term{'s' if others > 1 else ''} beyond chance")
     return parts

@@ -353,6 +353,22 @@ def test_the_planted_motif_is_the_unknown(found):
     pd.testing.assert_frame_equal(tables.conform("features", table), table)
 
 
+def test_a_match_has_the_verdict_of_its_main_row(found, world, related):
+    """The verdict on its best term with every covariate; not that on another term, or with one covariate."""
+    detection, before = found
+    own = detection.loc[[0], ["dictionary", "seed", "representation", "layer"]]
+    rows = [(GENE, "gene", True, "explained", "phase + gc"), (GENE, "gene", False, "holds", "gc"),
+            (COPY, "other", True, "reversed", "phase"), (-1, "gene", True, "none", "")]  # fmt: skip
+    adjusted = pd.DataFrame(rows, columns=["feature", "term", "main", "verdict", "covariates"])
+    adjusted = adjusted.merge(own, how="cross")
+    plain = features(world.codes, detection)
+    made = described(plain, detection, related, None, len(world.rows), adjusted)
+    told = made[made["adjusted"].notna()]
+    assert told[["feature", "adjusted", "adjusted_for"]].to_numpy().tolist() == [[GENE, "explained", "phase + gc"]]
+    assert len(made) == len(before) and before["adjusted"].isna().all()
+    assert "left within strata of phase + gc" in made.set_index("feature").loc[GENE, "says"]
+
+
 def test_discoveries_are_counted_by_cluster(found, world):
     detection, table = found
     made = discoveries(detection, table)
@@ -427,6 +443,8 @@ def test_sentences():
     )
     two = LINE | {"n_terms": 3, "n_same": 1, "cluster_size": 4}
     assert says(two).endswith("2 more terms beyond chance, 1 of 3 seeds, one of 4 that fire together")
+    within = says(LINE | {"adjusted": "explained", "adjusted_for": "phase + gc"})
+    assert within.endswith("q 1e-6, nothing of it left within strata of phase + gc, all three seeds")
     none = LINE | {"n_terms": 0, "best_q": 0.4, "best_f1": 0.1}
     assert says(none) == (
         "no term beyond chance (best tried tRNA: F1 0.10 [0.79, 0.92], null 0.03, q 0.4), active on 0.04% of cells, "
