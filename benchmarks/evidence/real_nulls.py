@@ -56,7 +56,7 @@ def codes_of(folder: Path, work: Path) -> tuple[Rows, object]:
     """Rows and codes (rows, features) of chromosome I."""
     fasta = folder / "genomics/eukaryote/scerevisiae_R64-1-1.fa.gz"
     source = bt.DNA(fasta, window=WINDOW, halo=HALO, contigs=["I"], blocks=BLOCK)
-    acts = bt.activations(source, bt.load_model("bioterp/dna-small", dtype="bfloat16"), layers=[3], out=work)[3]
+    acts = bt.activations(source, bt.load_model("bioterp/dna-small"), layers=[3], out=work)[3]
     sae = bt.fit(acts.split("train"), width=1_024, k=16, seed=0, tokens=300_000)
     return acts.rows, sae.encode(acts).read(0, len(acts.rows))
 

@@ -13,15 +13,13 @@ depends on its own row alone, to the last bit.
 
 from __future__ import annotations
 
-import time
-from typing import Any
-
 import numpy as np
 import torch
 
 from bioterp.arrays import Array
 from bioterp.halved import refined
 from bioterp.halved.likely import likely
+from bioterp.processor import slow_in_bfloat16
 from bioterp.progress import say
 
 TILE = 1 << 22  # products held at a time by `encoded`
@@ -114,18 +112,8 @@ def _halved(full: Array) -> tuple[torch.Tensor, Array, Array]:
 
 
 def _say_if_slow() -> None:
-    """Say once where bfloat16 does not pay: on processors without AVX512-BF16, AMX or the like."""
+    """Say once where bfloat16 does not pay."""
     global _said
-    if _said:
-        return
-    _said = True
-    took = {}
-    for kind in (torch.float32, torch.bfloat16):
-        a: Any = torch.ones(256, 256, dtype=kind)
-        torch.mm(a, a)
-        begun = time.perf_counter()
-        for _ in range(3):
-            torch.mm(a, a)
-        took[kind] = time.perf_counter() - begun
-    if took[torch.bfloat16] > took[torch.float32]:
+    if not _said and slow_in_bfloat16():
         say("this processor is slower in bfloat16 than in float32: selection='float32' gives the same, and sooner")
+    _said = True

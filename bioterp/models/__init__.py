@@ -24,6 +24,8 @@ from typing import TYPE_CHECKING, Any
 from bioterp.doors import json_of
 from bioterp.errors import InputError, nearest, shown
 from bioterp.models.known import KNOWN, Known
+from bioterp.processor import slow_in_bfloat16
+from bioterp.progress import say
 
 if TYPE_CHECKING:
     from bioterp.models.base import Model
@@ -97,6 +99,8 @@ def load_model(
         loader = _of_modality(loader, modality, name)
     if dtype is not None:
         options["dtype"] = _dtype(dtype)
+        if str(options["dtype"]) == "torch.bfloat16" and device == "cpu" and slow_in_bfloat16():
+            say(f"this processor is slower in bfloat16 than in float32: {name} takes less time with dtype: float32")
     _only(options, OPTIONS[loader], name)
     common: dict[str, Any] = {"weights": weights, "seed": seed, "device": device}
     if loader == "evo2":
