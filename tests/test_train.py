@@ -199,7 +199,7 @@ def stored(tmp_path: Path) -> Path:
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("kind", ["topk", "batchtopk"])
+@pytest.mark.parametrize("kind", ["topk", pytest.param("batchtopk", marks=pytest.mark.stress)])
 def test_two_processes_learn_what_one_does(kind: str, stored: Path, tmp_path: Path) -> None:
     for steps in (20, 600):
         for processes in (1, 2):
@@ -213,7 +213,7 @@ def test_two_processes_learn_what_one_does(kind: str, stored: Path, tmp_path: Pa
 
 @pytest.mark.slow
 def test_killed_the_same_command_makes_the_same_weights(stored: Path, tmp_path: Path) -> None:
-    steps, keep = 60_000, tmp_path / "keep"
+    steps, keep = 15_000, tmp_path / "keep"
     begun = train(tmp_path, stored, steps, "killed", keep=str(keep))[0]
     deadline = time.monotonic() + 240
     while not list(keep.glob("*/step=*/meta.json")):

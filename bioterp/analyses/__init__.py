@@ -12,7 +12,6 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from bioterp import tables
 from bioterp.declared import Column
 from bioterp.errors import InputError, nearest
 
@@ -63,6 +62,8 @@ def plugged(name: str, codes: Field, truth: Field, found: pd.DataFrame | None) -
         raise InputError(
             f"the analysis {name} gave {type(frame).__name__}; wanted a DataFrame of the columns it declares"
         )
+    from bioterp import tables  # pandas with it: who only asks for names waits for nothing
+
     lead = tables.subject(codes.about)
     return tables.conform(name, frame.assign(**{key: value for key, value in lead.items() if key not in frame.columns}))
 

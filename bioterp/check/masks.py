@@ -59,11 +59,11 @@ def masks(name: str, spec: Label, source: Any) -> Generator[Finding, None, int]:
             continue
         try:
             mask = open_volume(files[scan], assume_ras=source.assume_ras)
+            if terms is None and mask.frames == 1:
+                terms = max(len(np.unique(mask.read(None))) - 1, 1)
         except BioterpError as error:
             unread.append(f"{scan} ({str(error).replace(f'{files[scan].parent}/', '').partition('; ')[0]})")
             continue
-        if terms is None and mask.frames == 1:
-            terms = max(len(np.unique(mask.read(None))) - 1, 1)
         image, space = source.scans[scan].volumes[0], Space(scan, "mm")
         mine, theirs = (Grid.from_centers(space, one.shape, one.affine) for one in (image, mask))
         if not meet(mine, theirs):

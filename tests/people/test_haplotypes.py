@@ -225,9 +225,9 @@ def test_people_of_sheet_and_vcf(tmp_path: Path) -> None:
         "P01": "not in people.tsv, only in the VCF",
     }  # fmt: skip
     assert set(source.carriers.samples) == set(names[2:])
-    with pytest.raises(InputError, match="two lines for 'P03'"):
+    with pytest.raises(InputError, match="two lines for one person"):
         bt.Haplotypes(vcf, fasta, samples=["P03", "P04", "P03"])
-    with pytest.raises(InputError, match="no person in common: 'Q1' against 'P00'"):
+    with pytest.raises(InputError, match="no person in common"):
         bt.Haplotypes(vcf, fasta, samples=["Q1"])
     with pytest.raises(InputError, match="several splits"):
         bt.Haplotypes(vcf, fasta, samples=pd.DataFrame({"sample": names[:2], "block": "F", "split": ["train", "test"]}))
