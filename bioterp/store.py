@@ -170,6 +170,9 @@ def clear_partials(folder: str | Path, deep: bool = True, of: str = "") -> None:
     found = Path(folder).rglob(f".{of}*") if deep else Path(folder).glob(f".{of}*")
     for left in [path for path in found if LEFT.fullmatch(path.name)]:
         shutil.rmtree(left, ignore_errors=True) if left.is_dir() else left.unlink(missing_ok=True)
+    for index in Path(folder).rglob(".index") if deep else ():  # emptied by a writer that was killed right after
+        if (index.parent / "meta.json").exists() and not any(index.iterdir()):
+            index.rmdir()
 
 
 def write(

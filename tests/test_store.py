@@ -207,6 +207,17 @@ def test_digest_tells_recipes_apart_and_not_their_order():
     assert store.provenance()["time"][:4] == time.strftime("%Y", time.gmtime())
 
 
+def test_an_emptied_index_is_cleared_and_a_full_one_is_not(tmp_path: Path) -> None:
+    for name, finished, full in (("a", True, False), ("b", False, False), ("c", True, True)):
+        (tmp_path / name / ".index").mkdir(parents=True)
+        if finished:
+            (tmp_path / name / "meta.json").write_text("{}")
+        if full:
+            (tmp_path / name / ".index" / "columns.parquet").write_text("x")
+    store.clear_partials(tmp_path)
+    assert [(tmp_path / name / ".index").exists() for name in "abc"] == [False, True, True]
+
+
 def test_only_what_a_writer_left_is_cleared(tmp_path: Path) -> None:
     for name in (
         ".partial-thesis",
