@@ -75,10 +75,10 @@ def activations(
         if todo:
             hi = min((shard + 1) * shard_items, len(source))
             items = hi - shard * shard_items
-            kept = {layer: _Kept(items * per_item[layer], model.width(layer), dtype) for layer in todo}
-            rows = _run_shard(source.read(shard * shard_items, hi), model, todo, kept, batch_cells)
+            held = {layer: _Kept(items * per_item[layer], model.width(layer), dtype) for layer in todo}
+            rows = _run_shard(source.read(shard * shard_items, hi), model, todo, held, batch_cells)
             for layer in todo:
-                writers[layer].write(shard, rows[layer], kept.pop(layer).whole())
+                writers[layer].write(shard, rows[layer], held.pop(layer).whole())
     if part is None:
         return {layer: finished[layer] if layer in finished else writers[layer].finish(shards) for layer in layers}
     with locks.turn(out, "seal"):

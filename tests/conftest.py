@@ -34,6 +34,16 @@ def genomics() -> Path:
     return SHARED / "genomics"
 
 
+@pytest.fixture(scope="session")
+def warm():
+    """The process that forks runs to be killed, starved or spoilt (tests/faulty.py)."""
+    from tests.faulty import Warm
+
+    made = Warm()
+    yield made
+    made.close()
+
+
 def tiny_llama(folder: Path) -> Path:
     """A transformers folder with a tiny random causal model of single bases (3 blocks, 24 channels, 128 tokens)."""
     import torch

@@ -16,13 +16,6 @@ from tests.test_store import make
 SETTINGS = {"baselines": ["neurons"], "exports": ["tsv"], "labels.genes.terms": ["CDS", "intergenic"]}
 
 
-@pytest.fixture(scope="module")
-def warm():
-    made = Warm()
-    yield made
-    made.close()
-
-
 @pytest.mark.slow
 def test_faults_of_every_kind(tmp_path: Path, tiny_model_folder: Path, warm: Warm) -> None:
     write_run(tmp_path / "calm", tiny_model_folder, **SETTINGS)

@@ -20,9 +20,10 @@ from bioterp.models.base import Model
 from bioterp.records import BASELINES, OF_KIND
 from bioterp.study import Study
 from tests import scan_studies as planted
+from tests.faulty import Warm
 from tests.planted import leftovers, same_tables, snapshot, tables_of
 from tests.scan_studies import DICOM, NAMES, SCANS, TEST, native, near, world, write_mask, write_sheet, write_study
-from tests.test_study import Warm, unfinished
+from tests.test_study import unfinished
 
 FULL = {"dictionary.seeds": [0, 1], "exports": ["tsv", "parquet", "nifti", "h5ad"], "export_features": 4}
 FEW = (0, 2, 3, 5, 7, 9, DICOM)  # three people to learn from, one to choose by, three to test on
@@ -430,14 +431,6 @@ MARKS = (
     "results/exports/maps/sub-*/*.json",
     "results/run.json",
 )
-
-
-@pytest.fixture(scope="module")
-def warm():
-    made = Warm()
-    yield made
-    made.process.stdin.close()
-    made.process.wait(60)
 
 
 @pytest.mark.slow

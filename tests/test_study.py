@@ -298,13 +298,6 @@ MARKS = (
 )
 
 
-@pytest.fixture(scope="module")
-def warm():
-    made = Warm()
-    yield made
-    made.close()
-
-
 @pytest.mark.stress
 @pytest.mark.slow
 def test_kill_9_at_any_moment(tmp_path: Path, tiny_model_folder: Path, warm: Warm) -> None:

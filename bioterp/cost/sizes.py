@@ -12,6 +12,7 @@ import numpy as np
 
 from bioterp.adapters import PLUGGED
 from bioterp.errors import BioterpError
+from bioterp.progress import say
 from bioterp.records import Run
 
 ITEMSIZE = {"float32": 4, "bfloat16": 2, "float16": 2}
@@ -142,6 +143,7 @@ def counted(model: Any, batch: Any, layers: list[int | str]) -> float:
             with FlopCounterMode(display=False, custom_mapping=known) as counter:
                 model.run(batch, layers)
         return float(counter.get_total_flops())
-    except (RuntimeError, TypeError, ValueError, NotImplementedError, AttributeError):
+    except (RuntimeError, TypeError, ValueError, NotImplementedError, AttributeError) as error:
+        say(f"{model.name} cannot be counted without values ({type(error).__name__}): 2 operations a weight and cell")
         weights = sum(int(p.numel()) for p in model.module.parameters())
         return 2.0 * weights * sum(int(grid.size) for grid in batch.cells)
