@@ -132,7 +132,7 @@ def _run(arguments: argparse.Namespace) -> int:
     run = config.load(arguments.config)
     threads(arguments.cores)
     if arguments.jobs is not None or arguments.executor or arguments.profile or arguments.words:
-        workflow.launch(Path(arguments.config), run.out, arguments)
+        workflow.launch(Path(arguments.config), run, arguments)
     elif arguments.dry_run:
         from bioterp.workflow import here
 

@@ -155,7 +155,6 @@ def run_file(name: str, data: Path, out: Path) -> Path:
         },
         "model": {"name": "bioterp/dna-small"},
         "layers": [5],
-        "dtype": "bfloat16",
         "dictionary": {"kind": "topk", "width": 1024, "k": 16, "tokens": "400k", "seeds": [0]},
         "labels": {
             "genes": {"path": str((data / case.genes).resolve()), "terms": case.terms, **case.more},

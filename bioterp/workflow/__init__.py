@@ -12,18 +12,23 @@ from pathlib import Path
 
 from bioterp import locks
 from bioterp.errors import BioterpError, InputError
+from bioterp.records import Run
+from bioterp.workflow import warm
 
 SNAKEFILE = Path(__file__).with_name("Snakefile")
 LOCK = ".workflow.lock"  # of whoever hands out the jobs; each job holds the folder's own lock while it is at work
+LOADED = {"scans": "bioterp.models.monai"}  # what loads models of a source; other sources: LOADS
+LOADS = "transformers.modeling_utils"
 SUBMITTED = 100  # jobs in a cluster's queue at a time, unless told
 
 
-def launch(file: Path, out: Path, asked: argparse.Namespace) -> None:
+def launch(file: Path, run: Run, asked: argparse.Namespace) -> None:
     """Run, or with `dry_run` show, the jobs of a run file that are not done. Returns when all are.
 
-    file: the run file; out: the folder it names; asked: `jobs`, `executor`, `profile`, `dry_run`, `cores` (threads of
+    file: the run file; run: what it says; asked: `jobs`, `executor`, `profile`, `dry_run`, `cores` (threads of
     a job), `quiet`, and `words` for Snakemake. Raises InputError without Snakemake, BioterpError when a job failed.
     """
+    out, kind = run.out, run.source.kind
     if asked.jobs is not None and asked.jobs < 1:
         raise InputError(f"--jobs must be at least 1; got {asked.jobs}")
     try:
@@ -46,7 +51,11 @@ def launch(file: Path, out: Path, asked: argparse.Namespace) -> None:
     at = more.index("--config") + 1 if "--config" in more else len(more)  # of two, Snakemake heeds the last
     words += [*more[:at], *([] if "--config" in more else ["--config"]), *given, *more[at:]]
     new = [folder for folder in (out, *out.parents) if not folder.exists()]
-    with locks.held(out, name=LOCK) if not asked.dry_run else nullcontext():
+    here = not (asked.executor or asked.profile or asked.dry_run)
+    with (
+        nullcontext() if asked.dry_run else locks.held(out, name=LOCK),
+        warm.serving(asked.cores or 1, [LOADED.get(kind, LOADS)]) if here else nullcontext(),
+    ):
         status = _ran(main, words)
     if asked.dry_run and new:  # Snakemake makes itself at home before it looks
         shutil.rmtree(out / ".snakemake", ignore_errors=True)
