@@ -80,7 +80,7 @@ def checked(data: Path, out: Path, made: study.Study, joined: dict[str, pd.DataF
     own = [name for name, one in zip(people, known, strict=True) if one]
     labels, doses = sheet[GROUP][known], doses[known]
     pooled = bt.Field.open(out / "results" / outcomes.FOLDER / f"layer={LAYER}" / "codes")
-    codes = next(iter(made.dictionaries()))[3]
+    codes = next(iter(made.dictionaries(True)))[3]
     length = int(next(iter(made.source.spaces.values())).length)
     places = Places(codes, made.source.carriers.table(), own, length)
     tree = phylotree(data / "mito" / "phylotree17.xml.gz")

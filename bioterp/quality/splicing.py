@@ -67,8 +67,14 @@ class Spliced:
         if not lost > 0 or apart.lo <= 0:
             return np.nan, nothing, f"{anchor}-ablation costs no loss that could be recovered"
         value = float(ablated.sum() - loss.sum()) / lost
-        ratio = jackknife(lambda a, s, c: (a - s) / (a - c), [ablated, loss, clean], value, self.cells)
+        ratio = jackknife(_share, [ablated, loss, clean], value, self.cells)
         return value, ratio, ratio.reason
+
+
+def _share(ablated: Array, spliced: Array, clean: Array) -> Array:
+    """The share of a loss that is recovered; NaN where, without some block, there was none."""
+    lost = ablated - clean
+    return np.divide(ablated - spliced, lost, out=np.full_like(lost, np.nan), where=lost != 0)
 
 
 def splice(
