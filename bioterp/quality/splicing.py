@@ -74,7 +74,8 @@ class Spliced:
 def _share(ablated: Array, spliced: Array, clean: Array) -> Array:
     """The share of a loss that is recovered; NaN where, without some block, there was none."""
     lost = ablated - clean
-    return np.divide(ablated - spliced, lost, out=np.full_like(lost, np.nan), where=lost != 0)
+    share: Array = np.divide(ablated - spliced, lost, out=np.full_like(lost, np.nan), where=lost != 0)
+    return share
 
 
 def splice(
