@@ -7,10 +7,9 @@ from __future__ import annotations
 
 import argparse
 import dataclasses
-import sys
-import time
+from functools import partial
 
-import pandas as pd
+from over_seeds import over_seeds
 
 import bioterp as bt
 from bioterp import simulate
@@ -62,15 +61,8 @@ def main() -> None:
     parser.add_argument("--binary", action="store_true")
     options = parser.parse_args()
     for name in PLANS if options.plan is None else [options.plan]:
-        began, lines = time.process_time(), []
-        for seed in range(options.seeds):
-            lines.append(measure(dataclasses.replace(PLANS[name], binary=options.binary), seed))
-            print(f"seed {seed}: {lines[-1]}", file=sys.stderr, flush=True)
-        found = pd.DataFrame(lines)
-        print(f"\n**{name}**, n = {options.seeds} seeds, {time.process_time() - began:.0f} CPU s\n")
-        print("| | mean | lowest | highest |\n| --- | ---: | ---: | ---: |")
-        for key, line in found.T.iterrows():
-            print(f"| {key} | {line.mean():.3f} | {line.min():.3f} | {line.max():.3f} |", flush=True)
+        plan = dataclasses.replace(PLANS[name], binary=options.binary)
+        over_seeds(partial(measure, plan), range(options.seeds), name)
 
 
 if __name__ == "__main__":

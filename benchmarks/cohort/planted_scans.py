@@ -13,9 +13,8 @@ from __future__ import annotations
 
 import argparse
 import os
-import sys
 import tempfile
-import time
+from functools import partial
 from pathlib import Path
 
 os.environ.setdefault("OMP_NUM_THREADS", "1")
@@ -23,6 +22,7 @@ os.environ.setdefault("OMP_NUM_THREADS", "1")
 import nibabel
 import numpy as np
 import pandas as pd
+from over_seeds import over_seeds
 
 import bioterp as bt
 from bioterp.dictionary import Dictionary
@@ -71,7 +71,7 @@ def _paired(change: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     return mean, np.where(error > 1e-12, mean / np.maximum(error, 1e-12), 0)
 
 
-def measure(seed: int, given: argparse.Namespace) -> dict[str, float]:
+def measure(given: argparse.Namespace, seed: int) -> dict[str, float]:
     """Shares of each kind of column, of one cohort."""
     rng, model = np.random.default_rng([seed, 33]), bt.load_model("bioterp/scan-small")
     people, sheet = heads(rng, given.people, given.h2)
@@ -126,18 +126,8 @@ def main() -> None:
     parser.add_argument("--h2", type=float, default=0.36)
     parser.add_argument("--out", type=Path)
     given = parser.parse_args()
-    began, lines = time.process_time(), []
-    for seed in range(given.first, given.first + given.seeds):
-        lines.append({"seed_of_cohort": seed, **measure(seed, given)})
-        print(f"seed {seed}: {lines[-1]}", file=sys.stderr, flush=True)
-    found = pd.DataFrame(lines)
-    if given.out is not None:
-        found.to_csv(given.out, sep="\t", index=False)
-    print(f"\nh² {given.h2}, {given.people} people, {given.seeds} seeds from {given.first}, "
-          f"{time.process_time() - began:.0f} CPU s\n")  # fmt: skip
-    print("| | mean | lowest | highest |\n| --- | ---: | ---: | ---: |")
-    for key, column in found.drop(columns="seed_of_cohort").items():
-        print(f"| {key} | {column.mean():.3f} | {column.min():.3f} | {column.max():.3f} |")
+    title = f"h² {given.h2}, {given.people} people"
+    over_seeds(partial(measure, given), range(given.first, given.first + given.seeds), title, given.out)
 
 
 if __name__ == "__main__":

@@ -21,7 +21,7 @@ import argparse
 import os
 import sys
 import tempfile
-import time
+from functools import partial
 from pathlib import Path
 
 os.environ.setdefault("OMP_NUM_THREADS", "1")
@@ -29,6 +29,7 @@ sys.path.insert(0, str(Path(__file__).parents[1] / "evidence"))
 
 import numpy as np
 import pandas as pd
+from over_seeds import over_seeds
 
 import bioterp as bt
 from bioterp.annotations.ancestry import genotype_pcs
@@ -92,13 +93,13 @@ def kinds(people: Field, here: Planted) -> tuple[np.ndarray, np.ndarray]:
     return kind.astype(str), window
 
 
-def measure(what: str, seed: int, given: argparse.Namespace) -> dict[str, float]:
+def measure(given: argparse.Namespace, seed: int) -> dict[str, float]:
     """Shares of each kind of column, of one cohort."""
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         plan = Plan(people=given.people, h2=given.h2, demography=given.demography, binary=given.binary)
         here = sequences(folder, plan, seed=seed)
-        people = people_of(here, what, seed, folder)
+        people = people_of(here, given.model, seed, folder)
         pcs = genotype_pcs(here.elsewhere, PCS, target=["target"])
     sheet = here.sheet.join(pcs)
     confounders = ["ancestry", "site", *pcs.columns]
@@ -158,18 +159,8 @@ def main() -> None:
     parser.add_argument("--model", default="reader", choices=tuple(SIZES))
     parser.add_argument("--out", type=Path)
     given = parser.parse_args()
-    began, lines = time.process_time(), []
-    for seed in range(given.first, given.first + given.seeds):
-        lines.append({"seed_of_cohort": seed, **measure(given.model, seed, given)})
-        print(f"seed {seed}: {lines[-1]}", file=sys.stderr, flush=True)
-    found = pd.DataFrame(lines)
-    if given.out is not None:
-        found.to_csv(given.out, sep="\t", index=False)
-    print(f"\n{given.model}, {given.demography}, h² {given.h2}, {given.people} people, {given.seeds} seeds from "
-          f"{given.first}, {time.process_time() - began:.0f} CPU s\n")  # fmt: skip
-    print("| | mean | lowest | highest |\n| --- | ---: | ---: | ---: |")
-    for key, column in found.drop(columns="seed_of_cohort").items():
-        print(f"| {key} | {column.mean():.3f} | {column.min():.3f} | {column.max():.3f} |")
+    title = f"{given.model}, {given.demography}, h² {given.h2}, {given.people} people"
+    over_seeds(partial(measure, given), range(given.first, given.first + given.seeds), title, given.out)
 
 
 if __name__ == "__main__":
