@@ -21,9 +21,8 @@ def over_seeds(
     found = pd.DataFrame(lines)
     if out is not None:
         found.to_csv(out, sep="\t", index=False)
-    print(
-        f"\n**{title}**, {len(lines)} seeds from {lines[0]['seed_of_cohort']}, {time.process_time() - began:.0f} CPU s\n"
-    )
+    first, took = lines[0]["seed_of_cohort"], time.process_time() - began
+    print(f"\n**{title}**, {len(lines)} seeds from {first}, {took:.0f} CPU s\n")
     print("| | mean | lowest | highest |\n| --- | ---: | ---: | ---: |")
     for key, column in found.drop(columns="seed_of_cohort").items():
         print(f"| {key} | {column.mean():.3f} | {column.min():.3f} | {column.max():.3f} |", flush=True)
