@@ -30,6 +30,7 @@ def main() -> None:
     parser.add_argument("--genes", required=True)
     parser.add_argument("--shards", type=int, default=4)
     parser.add_argument("--cores", type=int, default=2)
+    parser.add_argument("--strands", default="both", choices=["both", "+", "-"])
     parser.add_argument("--layers", type=int, nargs="+", default=[3])
     parser.add_argument("--keep", default=None, help="folder for the two results (default: a temporary one)")
     parser.add_argument("--only", choices=["here", "jobs"], default=None, help="one of the two ways")
@@ -69,10 +70,11 @@ def study(folder: Path, asked: argparse.Namespace) -> Path:
             "fasta": str(Path(asked.genome).resolve()),
             "window": 767,
             "halo": [256, 0],
+            "strands": asked.strands,
             "blocks": "20kb",
             "shards": asked.shards,
         },
-        "model": {"name": "bioterp/dna-small", "dtype": "bfloat16"},
+        "model": {"name": "bioterp/dna-small"},
         "layers": asked.layers,
         "dtype": "bfloat16",
         "dictionary": {"kind": "topk", "width": 1024, "k": 16, "tokens": "1M", "seeds": SEEDS},

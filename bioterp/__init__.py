@@ -26,6 +26,7 @@ _NAMES = {
     "Haplotypes": "bioterp.adapters.haplotypes",
     "Scans": "bioterp.adapters.volume",
     "load_model": "bioterp.models",
+    "keep_together": "bioterp.leakage",
     "activations": "bioterp.activate",
     "stream": "bioterp.streaming",
     "import_activations": "bioterp.importing",

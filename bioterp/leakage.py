@@ -17,6 +17,7 @@ import numpy as np
 import pandas as pd
 
 from bioterp.arrays import Array
+from bioterp.errors import InputError
 from bioterp.sequence import MASKED, reverse_complement
 
 K = 21
@@ -34,19 +35,7 @@ def shared_sequence(source: Any, k: int = K) -> pd.DataFrame:
     it), containment (fraction of the block's k-mers that this one holds), anywhere (fraction that any block of another
     split holds: of a copy that lies across two blocks, either holds a part).
     """
-    blocks, pieces = _pieces(source.items)
-    total = int((pieces["end"] - pieces["start"]).sum())
-    middling = float((pieces["end"] - pieces["start"]).groupby(pieces["block"]).sum().median())
-    share_kept = min(1.0, max(MOST / max(total, 1), LEAST / max(middling, 1)))
-    limit: Any = np.uint64(min(int(share_kept * 2**64), 2**64 - 1))
-    kept, owner = [], []
-    for piece in pieces.itertuples():
-        codes = source.sequences.read(piece.contig, int(piece.start), int(piece.end))
-        found = np.unique(sketch(np.ascontiguousarray(codes), k, limit))
-        kept.append(found)
-        owner.append(np.full(len(found), piece.number, np.int32))
-    hashes = np.concatenate([np.zeros(0, np.uint64), *kept])
-    own = np.concatenate([np.zeros(0, np.int32), *owner])
+    blocks, hashes, own = _sketches(source, k)
     split = np.asarray(pd.factorize(blocks["split"])[0], np.int64)
     size, best, other, any_ = _contained(hashes, own, split)
     share = any_ / np.maximum(size, 1)
@@ -62,6 +51,44 @@ def shared_sequence(source: Any, k: int = K) -> pd.DataFrame:
         share[told],
     ]
     return pd.DataFrame(dict(zip(_COLUMNS, values, strict=True)))
+
+
+def keep_together(source: Any, share: float = REFUSED) -> int:
+    """Put blocks that share sequence into one split, before anything is read, and say how many were moved.
+
+    source: `bioterp.DNA`. A block of which `share` or more of the 21-mers lie in other groups joins that which holds
+    most of them, until there is none; a group goes where its first block goes. So an inverted repeat, or a gene family,
+    is kept whole, and no split is refused for it. Raises InputError for other sources.
+    """
+    if not hasattr(source, "sequences"):
+        raise InputError("together is of one genome's windows (kind: dna); people are kept together by `family`")
+    blocks, hashes, own = _sketches(source, K)
+    group = np.arange(len(blocks), dtype=np.int64)
+    number = pd.Series(group, index=blocks["block"])
+    contig = source.items.drop_duplicates("block").groupby("contig")["block"].agg(list)
+    for one, two in _equal_contigs(source):  # some are too short for a k-mer
+        if len(contig[one]) == len(contig[two]) == 1:
+            _join(group, number[contig[one][0]], number[contig[two][0]])
+    while True:
+        size, _, other, anywhere = _contained(hashes, own, group)
+        close = np.flatnonzero((anywhere >= share * np.maximum(size, 1)) & (other >= 0) & (size > 0))
+        if not len(close):
+            break
+        for at in close.tolist():
+            _join(group, at, int(other[at]))
+    name = blocks["block"].to_numpy(object)
+    first = {block: name[at] for block, at in zip(name, group, strict=True)}  # a group's number is its first block's
+    splits = blocks.set_index("block")["split"]
+    before = source.items["split"]
+    source.items = source.items.assign(split=source.items["block"].map(first).map(splits))
+    source.recipe["together"] = share
+    return int(source.items["block"][source.items["split"] != before].nunique())
+
+
+def _join(group: Array, one: int, two: int) -> None:
+    """Two blocks' groups become one, of the smaller number."""
+    low, high = sorted((int(group[one]), int(group[two])))
+    group[group == high] = low
 
 
 def told(source: Any, refused: float = REFUSED) -> Iterator[tuple[str, str]]:
@@ -87,11 +114,11 @@ def told(source: Any, refused: float = REFUSED) -> Iterator[tuple[str, str]]:
             "splits: this source is not looked through for sequence in two splits; its blocks are its own affair",
         )
         return
-    for one, other in same_contigs(source) if refused <= 1 else ():
+    for one, other in same_contigs(source) if refused <= 1 and "together" not in source.recipe else ():
         yield (
             "problem",
             f"splits: contigs {one} and {other} are the same sequence, or each other's reverse complement, in several "
-            "splits; leave one out (source.contigs)",
+            "splits; leave one out (source.contigs), or keep copies in one split (source.together: true)",
         )
     found = shared_sequence(source)
     for refuse in (True, False):
@@ -106,10 +133,26 @@ def told(source: Any, refused: float = REFUSED) -> Iterator[tuple[str, str]]:
         )
         if refuse:
             line += (
-                f"; {refused:.0%} is refused: give larger blocks (source.blocks), leave copies out (source.regions), "
-                "or accept them (source.duplicates: 2)"
+                f"; {refused:.0%} is refused: keep such blocks in one split (source.together: true), give larger "
+                "blocks (source.blocks), leave copies out (source.regions), or accept them (source.duplicates: 2)"
             )
         yield ("problem" if refuse else "warning"), line
+
+
+def _sketches(source: Any, k: int) -> tuple[pd.DataFrame, Array, Array]:
+    """Blocks (block, split), hashes that are kept of their sequence, and the number of the block each is of."""
+    blocks, pieces = _pieces(source.items)
+    total = int((pieces["end"] - pieces["start"]).sum())
+    middling = float((pieces["end"] - pieces["start"]).groupby(pieces["block"]).sum().median())
+    share_kept = min(1.0, max(MOST / max(total, 1), LEAST / max(middling, 1)))
+    limit: Any = np.uint64(min(int(share_kept * 2**64), 2**64 - 1))
+    kept, owner = [], []
+    for piece in pieces.itertuples():
+        codes = source.sequences.read(piece.contig, int(piece.start), int(piece.end))
+        found = np.unique(sketch(np.ascontiguousarray(codes), k, limit))
+        kept.append(found)
+        owner.append(np.full(len(found), piece.number, np.int32))
+    return blocks, np.concatenate([np.zeros(0, np.uint64), *kept]), np.concatenate([np.zeros(0, np.int32), *owner])
 
 
 def _pieces(items: pd.DataFrame) -> tuple[pd.DataFrame, pd.DataFrame]:
@@ -207,16 +250,24 @@ def _partners(
 def same_contigs(source: Any) -> Iterator[tuple[str, str]]:
     """Pairs of contigs of one sequence, or of each other's reverse complement, whose blocks lie in several splits."""
     splits = source.items.groupby("contig")["split"].agg(set)
+    for one, other in _equal_contigs(source):
+        if len(splits[one] | splits[other]) > 1:
+            yield one, other
+
+
+def _equal_contigs(source: Any) -> Iterator[tuple[str, str]]:
+    """Each contig that is read, and the first of its sequence or of the reverse complement."""
+    read = set(source.items["contig"])
     seen: dict[bytes, str] = {}
     for name, contig in source.contigs.items():
-        if name not in splits.index:
+        if name not in read:
             continue
         codes = np.asarray(source.sequences.read(name, 0, contig.length))
         if (codes == MASKED).all():
             continue
         both = [hashlib.blake2b(one.tobytes(), digest_size=16).digest() for one in (codes, reverse_complement(codes))]
         first = seen.setdefault(min(both), name)
-        if first != name and len(splits[first] | splits[name]) > 1:
+        if first != name:
             yield first, name
 
 

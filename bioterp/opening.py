@@ -11,7 +11,9 @@ from typing import Any
 
 from bioterp import adapters, store
 from bioterp.errors import BioterpError, InputError, StoreError, nearest, shown
+from bioterp.leakage import REFUSED, keep_together
 from bioterp.limits import TRUST
+from bioterp.progress import say
 from bioterp.records import HaplotypeSource, Label, Run, ScanSource
 from bioterp.rows import Rows
 
@@ -116,7 +118,7 @@ def _read_from(run: Run) -> list[Path | None]:
 def open_source(run: Run, model: Callable[[], Any]) -> Any:
     """The adapter a run reads from. model() is asked how it wants scans, where the run does not say."""
     given = {one.name: getattr(run.source, one.name) for one in dataclasses.fields(run.source)}
-    for apart in ("kind", "duplicates", "shards"):
+    for apart in ("kind", "duplicates", "shards", "together"):
         given.pop(apart, None)
     if run.source.kind in adapters.PLUGGED:
         return adapters.PLUGGED[run.source.kind](seed=run.seed, **given)
@@ -137,7 +139,11 @@ def open_source(run: Run, model: Callable[[], Any]) -> Any:
         return Haplotypes(given.pop("vcf"), given.pop("reference"), seed=run.seed, **given)
     from bioterp.adapters.dna import DNA
 
-    return DNA(given.pop("fasta"), seed=run.seed, **given)
+    source = DNA(given.pop("fasta"), seed=run.seed, **given)
+    if run.source.together:
+        moved = keep_together(source, min(run.source.duplicates, REFUSED))
+        say(f"splits: {moved} block{'s' * (moved != 1)} moved into the split of a block they share sequence with")
+    return source
 
 
 def open_model(run: Run, random: bool = False) -> Any:

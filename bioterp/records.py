@@ -24,7 +24,8 @@ class DNASource:
     """Where sequences come from; the keywords of `bioterp.DNA`.
 
     duplicates: a run is refused when this share of a block's 21-mers, or more, lies in blocks of other splits; above 1
-    never. shards: into how many jobs a run in jobs divides what the model reads; stored in as many pieces at least.
+    never. together: blocks that share so much are put into one split first (`bioterp.keep_together`). shards: into how
+    many jobs a run in jobs divides what the model reads; stored in as many pieces at least.
     """
 
     kind: str
@@ -38,6 +39,7 @@ class DNASource:
     circular: bool | list[str] | None = None
     sample: str | None = None
     duplicates: float = 0.6
+    together: bool = False
     shards: int = 1
 
 

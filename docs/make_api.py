@@ -17,7 +17,7 @@ nothing, and each name is imported when it is first used. Tables have the column
 THEMES: dict[str, tuple[str, tuple[str, ...]]] = {
     "Where data come from": (
         "A source gives arrays, each with the coordinates of its cells.",
-        ("DNA", "Haplotypes", "Scans", "import_activations"),
+        ("DNA", "Haplotypes", "Scans", "keep_together", "import_activations"),
     ),
     "Models and activations": (
         "A model runs over a source once for all layers.",

@@ -14,7 +14,7 @@ from bioterp import config
 from bioterp.adapters.dna import DNA
 from bioterp.check import findings
 from bioterp.errors import InputError
-from bioterp.leakage import same_contigs, same_scans, shared_sequence, sketch, told
+from bioterp.leakage import keep_together, same_contigs, same_scans, shared_sequence, sketch, told
 from bioterp.study import Study
 from tests.conftest import random_dna, write_fasta
 from tests.planted import write_run
@@ -124,6 +124,36 @@ def test_run_and_check_refuse_a_genome_with_a_copied_contig(tmp_path, tiny_model
         Study(run).check_splits()
     file.write_text(file.read_text().replace("kind: dna", "kind: dna\n  duplicates: 2"))
     Study(config.load(file)).check_splits()
+
+
+def test_what_shares_sequence_can_be_kept_together(tmp_path):
+    """Copies, turned and across two blocks, and contigs shorter than a k-mer: one split each; nothing else moves."""
+    base, tiny = random_dna(BLOCK, 8), "ACGTACGGTTAACC"
+    wide = random_dna(650, 9) + reverse(base) + random_dna(650, 10)
+    source = source_of(tmp_path, "teeetve", a=base, b=wide, c=tiny, d=random_dna(BLOCK, 4), e=tiny, f=reverse(base))
+    assert [kind for kind, _ in told(source)].count("problem") == 3
+    assert keep_together(source) == 3
+    split = source.items.set_index("block")["split"].groupby("block").first()
+    assert split["f:0"] == split["a:0"] == "train"  # the copy, turned
+    assert sorted(split[["b:0", "b:1"]]) == ["test", "train"]  # one half of a copy is less than what is refused
+    assert split["e:0"] == split["c:0"] == "test" and split["d:0"] == "train"
+    assert not [line for kind, line in told(source) if kind == "problem"]
+    assert source.recipe["together"] == 0.6 and keep_together(source) == 0
+    with pytest.raises(InputError, match="one genome's windows"):
+        keep_together(object())
+
+
+def test_a_run_keeps_copies_together(tmp_path, tiny_model_folder, capsys):
+    file = write_run(tmp_path, tiny_model_folder)
+    text = (tmp_path / "genome.fa").read_text()
+    (tmp_path / "genome.fa").write_text(text + text[text.index(">two") :].replace(">two", ">copy"))
+    file.write_text(file.read_text().replace("kind: dna", "kind: dna\n  together: true"))
+    study = Study(config.load(file))
+    study.check_splits()
+    split = study.source.items.set_index("block")["split"]
+    two = [name for name in split.index.unique() if name.startswith("two:")]
+    assert two and all((split[name] == split[name.replace("two", "copy")].iloc[0]).all() for name in two)
+    assert not [one for one in findings(config.load(file)) if one.level == "problem"]
 
 
 def test_one_scan_under_two_names_is_found_by_its_bytes(tmp_path):

@@ -112,7 +112,8 @@ def checked(data: Path, out: Path, made: study.Study, joined: dict[str, pd.DataF
         ].to_string()
     )
     record = json.loads((out / "cost.json").read_text())
-    options = {key: value for key, value in made.run.source.__dict__.items() if key not in ("kind", "samples", "shards")}
+    own = ("kind", "samples", "shards")
+    options = {key: value for key, value in vars(made.run.source).items() if key not in own}
     told["cost"] = mito_checks.cost(data, out, options, LAYER, sample, record)
     say(told["cost"])
     return told
