@@ -33,7 +33,7 @@ def run_file(data: Path, out: Path) -> Path:
         "source": {"kind": "dna", "fasta": str(fasta.resolve()), "window": 4096, "halo": 400},
         "model": {"name": "openspliceai-400nt", "weights": str(weights.resolve())},
         "layers": [1, 4, 7],
-        "dictionary": {"kind": "topk", "width": 512, "k": 8, "tokens": "1M", "seeds": [0]},
+        "dictionary": {"kind": "topk", "width": 512, "k": 8, "tokens": "1M", "seeds": [0, 1, 2]},
         "labels": {"genes": annotation},
         "analyses": ["readout", "detection", "enrichment", "adjusted", "probing"],
         "adjust": ["gc", "kmer"],

@@ -33,6 +33,11 @@ RC: Any = {
 }  # fmt: skip
 
 
+def tick(value: float) -> str:
+    """A number at an axis: two digits, and all of those before the point."""
+    return f"{value:,.0f}" if value >= 100 else f"{value:.2g}"
+
+
 def uri(figure: Figure, kind: str = "svg", dpi: int = 180) -> str:
     """The figure as a data: URI; the same figure always gives the same bytes."""
     mime = "image/svg+xml" if kind == "svg" else "image/png"
@@ -109,7 +114,7 @@ def around(
                 axes.axvspan(0, shift, color="#f0f2f5", zorder=-1, lw=0)
                 axes.set_ylim(0, (top or 1) * 1.05)
                 axes.set_xlim(-reach, shift + reach)
-                axes.set_yticks([0, top] if j == 0 and top else [], ["0", f"{top:.2g}"] if j == 0 and top else [])
+                axes.set_yticks([0, top] if j == 0 and top else [], ["0", tick(top)] if j == 0 and top else [])
                 axes.set_xticks([0, shift], ["start", "end"])
                 axes.tick_params(length=0, labelsize=8)
                 axes.spines["left"].set_visible(False)

@@ -14,7 +14,7 @@ from matplotlib.lines import Line2D
 from matplotlib.patheffects import withStroke
 
 from bioterp.arrays import Array
-from bioterp.report.figures import INK, SOFT
+from bioterp.report.figures import INK, SOFT, tick
 from bioterp.report.view import Cut, outline
 
 # Heat runs dark orange → pale yellow and labels are outlined in sky blue: yellow against blue is told apart by every
@@ -124,11 +124,11 @@ def scale(figure: Figure, left: float, top: float, width: float, most: float, th
     axes.set_facecolor("#6d6d6d")  # heat is translucent: shown on a middle grey, as on tissue
     axes.imshow(np.linspace(0, most, 256)[None], cmap=ramp(), vmin=0, vmax=most, aspect="auto", extent=(0, most, 0, 1))
     axes.set_yticks([])
-    axes.set_xticks([0, most / 2, most], ["0", f"{most / 2:.2g}", f"{most:.2g}"])
+    axes.set_xticks([0, most / 2, most], ["0", tick(most / 2), tick(most)])
     axes.tick_params(axis="x", length=2, labelsize=7, pad=1)
     if 0 < threshold < most:
         axes.axvline(threshold, color=INK, lw=1.4)
-        axes.text(threshold, 1.25, f"threshold {threshold:.2g}", fontsize=7, color=INK, ha="center", va="bottom")
+        axes.text(threshold, 1.25, f"threshold {tick(threshold)}", fontsize=7, color=INK, ha="center", va="bottom")
     for spine in axes.spines.values():
         spine.set_visible(False)
     axes.text(-0.02 * most, 0.5, name, fontsize=7.5, color=SOFT, ha="right", va="center")
