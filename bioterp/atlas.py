@@ -58,7 +58,7 @@ def atlas(
     x, q, terms = _terms(detection, number)
     made = anndata.AnnData(x, obs=obs, var=pd.DataFrame(index=pd.Index(terms, name="term")))
     made.layers["q"] = q
-    made.obsm["X_decoder"] = unit(coder.decoder)[number]
+    made.obsm["X_decoder"] = unit(coder.decoder)[number].astype(np.float32)
     many = min(NEIGHBOURS, len(obs) - 1)
     scanpy.pp.neighbors(made, n_neighbors=many, use_rep="X_decoder", metric="cosine", random_state=seed)
     if codes is not None:

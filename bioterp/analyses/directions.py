@@ -15,14 +15,17 @@ import scipy.stats
 
 from bioterp.arrays import Array
 
-SLICE = 1_024  # directions compared with all others at a time: 16 MB of 4,096
+SLICE = 1_024  # directions compared with all others at a time: 32 MB of 4,096
 MOST = 8_192  # directions that are compared with all others; of more, that many evenly spread
 ASSIGNED = 4_096  # the widest dictionary that is matched one to one: 3 to 10 s
 
 
 def unit(directions: Array) -> Array:
-    """Rows (m, d) of length one, float32; a row of zeros stays what it is and has cosine 0 to everything."""
-    made = np.asarray(directions, np.float32)
+    """Rows (m, d) of length one; a row of zeros stays what it is and has cosine 0 to everything.
+
+    float64, so that what a library's threads change in the order of a sum is lost when a cosine is told in float32.
+    """
+    made = np.asarray(directions, np.float64)
     length = np.linalg.norm(made, axis=1, keepdims=True)
     return np.asarray(np.divide(made, length, out=np.zeros_like(made), where=length > 0))
 
@@ -68,7 +71,7 @@ def greedy(one: Array, other: Array) -> Array:
     mine, theirs = unit(one), unit(other)
     chosen = compared(len(mine))
     pieces = [(mine[chosen[lo : lo + SLICE]] @ theirs.T).max(1) for lo in range(0, len(chosen), SLICE)]
-    return np.concatenate(pieces)
+    return np.concatenate(pieces).astype(np.float32)
 
 
 def twins(one: Array, other: Array) -> tuple[Array, Array]:
@@ -98,7 +101,7 @@ def assigned(one: Array, other: Array) -> Array:
     """Cosines of the one-to-one matching with the largest sum: as many as the smaller dictionary has features."""
     cosine = unit(one) @ unit(other).T
     rows, columns = scipy.optimize.linear_sum_assignment(cosine, maximize=True)
-    return np.asarray(cosine[rows, columns])
+    return np.asarray(cosine[rows, columns], np.float32)
 
 
 def expected_nearest(m: int, d: int) -> float:

@@ -81,7 +81,7 @@ def _pair(
             feature = int(match["feature"])
             made |= {f"other_{name}": match[name] for name in ("f1", "f1_null", "q")}
             made |= {"other_feature": feature, "found": bool(found[term])}
-            made["cosine"] = float(own[features[k]] @ rival[feature]) if feature >= 0 else np.nan
+            made["cosine"] = float(np.float32(own[features[k]] @ rival[feature])) if feature >= 0 else np.nan
         else:
             made["note"] = "the other seed has no scored feature for the term"
         lines.append({**made, "twin": twin[k], "twin_cosine": cosine[k], "same": bool(cosine[k] >= FOUND)})
