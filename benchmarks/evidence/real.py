@@ -223,10 +223,11 @@ def table(name: str, out: Path) -> None:
         "p within blocks",
         "log2 odds crude",
         "within strata",
+        "AUROC crude → within",
         "fixed alone",
         "verdict",
     )
-    line("---", *["---:"] * 8, "---")
+    line("---", *["---:"] * 9, "---")
     for _, row in mine.iterrows():
         term = row["term"]
         claim, adj = (frame.loc[term] if term in frame.index else None for frame in (head, fixed))
@@ -239,6 +240,7 @@ def table(name: str, out: Path) -> None:
             "–" if claim is None or pd.isna(claim["p_local"]) else f"{claim['p_local']:.1g}",
             "–" if adj is None else span(adj, "log2_odds_crude", "crude_lo", "crude_hi"),
             "–" if adj is None else span(adj, "log2_odds", "lo", "hi"),
+            "–" if adj is None or pd.isna(adj["auroc"]) else f"{adj['auroc_crude']:.2f} → {adj['auroc']:.2f}",
             "–" if adj is None or pd.isna(adj["covariates_auroc"]) else f"{adj['covariates_auroc']:.2f}",
             "–" if adj is None else adj["verdict"],
         )
