@@ -14,6 +14,7 @@ import pytest
 
 from bioterp.workflow import warm
 
+pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="forks are for Linux")
 JOB = [sys.executable, "-m", "bioterp.workflow.job"]
 SLEEPS = """
 import os, time

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import argparse
 import shutil
+import sys
 from contextlib import nullcontext
 from pathlib import Path
 
@@ -51,7 +52,8 @@ def launch(file: Path, run: Run, asked: argparse.Namespace) -> None:
     at = more.index("--config") + 1 if "--config" in more else len(more)  # of two, Snakemake heeds the last
     words += [*more[:at], *([] if "--config" in more else ["--config"]), *given, *more[at:]]
     new = [folder for folder in (out, *out.parents) if not folder.exists()]
-    here = not (asked.executor or asked.profile or asked.dry_run)
+    # Elsewhere than on Linux what is loaded may hold threads that a fork does not survive.
+    here = sys.platform == "linux" and not (asked.executor or asked.profile or asked.dry_run)
     with (
         nullcontext() if asked.dry_run else locks.held(out, name=LOCK),
         warm.serving(asked.cores or 1, [LOADED.get(kind, LOADS)]) if here else nullcontext(),
