@@ -39,7 +39,7 @@ FUZZ_MINUTES ?= 30
 
 stress: $(READY)
 	$(BIN)/python -m pytest -n $(WORKERS) --dist worksteal --stress -m stress tests
-	$(BIN)/python benchmarks/faults.py --trials 30 --kills 10
+	$(BIN)/python benchmarks/faults.py --trials 32 --kills 10
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e ".[fuzz]"
 	$(BIN)/python benchmarks/fuzz/run.py --work build/fuzz --minutes $(FUZZ_MINUTES)
 
