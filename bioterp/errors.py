@@ -21,7 +21,13 @@ LONGEST = 1_500  # characters of a sentence on the screen
 
 
 class BioterpError(Exception):
-    """The root of the tree: catch this to catch everything bioterp raises on purpose."""
+    """The root of the tree: catch this to catch everything bioterp raises on purpose.
+
+    What a file says may be in a message: it is one line that a terminal can show, whoever prints it.
+    """
+
+    def __init__(self, *words: object):
+        super().__init__(*(plain(one) if isinstance(one, str) else one for one in words))
 
 
 class InputError(BioterpError, ValueError):

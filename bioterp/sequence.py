@@ -27,7 +27,7 @@ from bioterp.errors import InputError, missing_package, one_line, shown
 
 MASKED = 4
 # What Biopython's parser fails with on a GenBank file that is cut or damaged.
-BROKEN = (ValueError, LookupError, AssertionError, TypeError, AttributeError)
+BROKEN = (ValueError, LookupError, AssertionError, TypeError, AttributeError, OverflowError)
 _BAD, _SKIP = 255, 254
 _CODE = np.full(256, _BAD, np.uint8)
 for _letters, _code in (("Aa", 0), ("Cc", 1), ("Gg", 2), ("TtUu", 3), ("NnRrYySsWwKkMmBbDdHhVv-.", MASKED)):

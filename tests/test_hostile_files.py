@@ -16,7 +16,9 @@ from pydicom.encaps import encapsulate
 from pydicom.uid import DeflatedExplicitVRLittleEndian, JPEG2000Lossless
 
 from bioterp import cli, doors, limits, progress, store
+from bioterp.adapters.dna import DNA
 from bioterp.adapters.people import read_people
+from bioterp.annotations import label
 from bioterp.annotations.bigwig import BigWig
 from bioterp.annotations.features import choose
 from bioterp.annotations.label_tables import names_inside, read_names
@@ -27,7 +29,9 @@ from bioterp.genotypes import VCF
 from bioterp.imaging import open_volume
 from bioterp.imaging.dicom_packed import size_of
 from bioterp.models.bundle import read_bundle
+from bioterp.rows import Rows
 from bioterp.sequence import Sequences
+from tests.conftest import write_fasta
 from tests.imaging import series
 
 
@@ -283,6 +287,22 @@ def test_what_a_file_says_does_not_reach_the_terminal(tmp_path: Path, capsys: py
     assert cli.main(["check", str(tmp_path / name)]) == 2
     said = capsys.readouterr().err
     assert "\x1b" not in said and "\x07" not in said and said.count("\n") == 1 and "\\x1b]0;evil" in said
+
+
+def test_messages_are_a_line_that_can_be_shown(tmp_path: Path) -> None:
+    """Found by the fuzzers: zero bytes for a contig and for a type, and a sequence longer than any number of bytes."""
+    bed, gff, genbank = tmp_path / "a.bed", tmp_path / "a.gff3", tmp_path / "a.gb"
+    bed.write_bytes(b"\0" * 127 + b"\t1\t1\n")
+    gff.write_bytes(b"##gff-version 3\nc\ts\tregion" + b"\0" * 117 + b"\t1\t121\t.\t+\t.\tID=c;Is_circular=false\n")
+    genbank.write_text("LOCUS       c1 " + "9" * 60 + " bp  \nORIGIN\n//\n")
+    found = list(DNA(write_fasta(tmp_path / "c.fa", c="ACGT" * 30), window=60, halo=0, blocks=20))
+    rows = Rows.from_grids(pd.DataFrame([item.record for item, _, _ in found]), [grid for *_, grid in found])
+    for path in (bed, gff):
+        with pytest.raises(InputError) as refused:
+            label(rows, path)
+        assert str(refused.value).isprintable() and len(str(refused.value)) <= 1_500
+    with pytest.raises(InputError, match="damaged or cut off"):
+        DNA(genbank)
 
 
 def test_forms_of_names_and_values() -> None:
