@@ -34,7 +34,7 @@ check: $(READY)
 	NO_MKDOCS_2_WARNING=1 $(BIN)/python -m mkdocs build --strict --quiet
 	$(BIN)/python -m pytest -q -n $(WORKERS) --dist worksteal -m "not slow" tests
 
-# The long form of what the tests hold in short: generated files by the thousand, 210 faults and ten kills, every fuzzer.
+# The long form of what the tests hold in short: generated files by the thousand, more than 200 faults and ten kills, every fuzzer.
 FUZZ_MINUTES ?= 30
 
 stress: $(READY)
