@@ -224,7 +224,7 @@ def _source_kind(tree: Any) -> Any:
     named = tree.get("kind") if isinstance(tree, dict) else None
     if isinstance(tree, dict) and named is None:
         raise InputError(f"source lacks the key 'kind'; one of {', '.join(SOURCES)}")
-    if isinstance(tree, dict) and named not in SOURCES:
+    if isinstance(tree, dict) and (not isinstance(named, str) or named not in SOURCES):
         raise InputError(f"source.kind: {shown(named)} is not known; {nearest(str(named)[:100], SOURCES)}")
     return SOURCES.get(str(named), SOURCES["dna"])
 

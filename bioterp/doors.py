@@ -91,11 +91,14 @@ def text_lines(path: Path, limit: str = "LINE") -> Iterator[tuple[int, str]]:
 def whole(path: Path, name: str) -> bytes:
     """All of a file, unpacked where it is gzipped; InputError past the limit of that name, before more is read."""
     most, pieces, total = limits.most(name), list[bytes](), 0
-    with open_text(path) as file:
-        while piece := file.read(PIECE):
-            pieces.append(piece)
-            total += len(piece)
-            limits.check(name, total, f"{path} has more than {most:,} bytes")
+    try:
+        with open_text(path) as file:
+            while piece := file.read(PIECE):
+                pieces.append(piece)
+                total += len(piece)
+                limits.check(name, total, f"{path} has more than {most:,} bytes")
+    except (EOFError, zlib.error, gzip.BadGzipFile) as error:
+        raise InputError(f"{path} is a damaged gzip file ({error}); fetch it again") from None
     return b"".join(pieces)
 
 

@@ -42,6 +42,7 @@ def edited(valid: bytes, edits: list[tuple[float, int, bytes]]) -> bytes:
 
 def outcome(door: Door, path: Path, content: bytes) -> Any:
     """What a door makes of some content, or its refusal without the name of the file."""
+    path.parent.mkdir(exist_ok=True)
     path.write_bytes(content)
     try:
         return door.read(path)
@@ -75,7 +76,7 @@ def check(name: str, folder: Path, how: settings) -> None:
         content = edited(door.valid, edits)
         told = outcome(door, folder / door.file, content)
         if door.text and isinstance(told, list | str) and content[:2] != b"\x1f\x8b":
-            packed = outcome(door, folder / f"packed.{door.file}.gz", gzip.compress(content, 1))
+            packed = outcome(door, folder / "packed" / f"{door.file}.gz", gzip.compress(content, 1))
             if isinstance(packed, list):
                 assert packed == told  # the same file, packed
             else:
@@ -129,6 +130,20 @@ def any_tree(how: settings) -> None:
 
 def test_a_run_of_any_tree_is_parsed_or_refused() -> None:
     any_tree(settings(QUICK, max_examples=150))
+
+
+@pytest.mark.parametrize(
+    ("name", "edit"),
+    [("lengths", (0.5, 0, b"9" * 25)), ("marker", (0.0, 0, b"\x1f\x8b")), ("label python", (0.0, 0, b"\x1f\x8b"))],
+)
+def test_what_the_long_form_found(tmp_path: Path, name: str, edit: tuple[float, int, bytes]) -> None:
+    """A length beyond 64 bits; two bytes that say gzip before what is none."""
+    assert isinstance(outcome(DOORS[name], tmp_path / DOORS[name].file, edited(DOORS[name].valid, [edit])), str)
+
+
+def test_a_kind_that_is_a_list_is_refused() -> None:
+    with pytest.raises(InputError, match=r"source\.kind"):
+        config.parse(VALID | {"source": {"kind": []}}, Path("/nowhere"))
 
 
 @pytest.mark.stress

@@ -89,7 +89,7 @@ def read_lengths(lengths: str | Path | Mapping[str, int] | None) -> dict[str, in
     try:
         with open_text(Path(lengths)) as handle:
             table = pd.read_csv(handle, sep="\t", header=None, usecols=[0, 1], dtype={0: str, 1: np.int64})
-    except (ValueError, OSError) as error:
+    except (ValueError, OSError, OverflowError, EOFError, zlib.error) as error:
         raise InputError(f"{lengths} is not a file of contig names and lengths: {one_line(error)}") from None
     return dict(zip(table[0], table[1].astype(int), strict=True))
 
