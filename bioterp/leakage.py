@@ -1,4 +1,4 @@
-"""What lies in two splits at once: copied or reverse-complemented sequence, and one scan under two names.
+"""What lies in two splits at once: copied or reverse-complemented sequence, or one scan (`same_scans`).
 
 Sequence is told by its 21-mers, each taken with its reverse complement as one. Every block keeps those whose hash
 falls below a limit (FracMinHash: Irber et al. 2022; Hera, Pierce-Ward & Koslicki 2023), and the share of a block's
@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Iterator
-from pathlib import Path
 from typing import Any
 
 import numba
@@ -18,13 +17,13 @@ import pandas as pd
 
 from bioterp.arrays import Array
 from bioterp.errors import InputError
+from bioterp.same_scans import same_scans
 from bioterp.sequence import MASKED, reverse_complement
 
 K = 21
 MOST, LEAST = 2_000_000, 500  # hashes kept in all; in a block of middling size at least
 REFUSED = 0.6  # yeast in blocks of 50 kb has 0.53, 21-mers of a copy of 98 % identity 0.65
 NOTED = 0.05  # smaller containments are what any genome holds
-CHUNK = 1 << 20
 _COLUMNS = ["block", "split", "other", "other_split", "containment", "anywhere"]
 
 
@@ -269,47 +268,3 @@ def _equal_contigs(source: Any) -> Iterator[tuple[str, str]]:
         first = seen.setdefault(min(both), name)
         if first != name:
             yield first, name
-
-
-def same_scans(source: Any) -> Iterator[tuple[str, str]]:
-    """Pairs of scans in different splits whose image files hold the same bytes, whatever they are called.
-
-    source: `bioterp.Scans`. Files of one size are told apart by a piece of their beginning, middle and end; those that
-    agree are read whole. The same picture stored in another way (another compression, DICOM beside NIfTI) is not found.
-    """
-    split = source.items.drop_duplicates("sample").set_index("sample")["split"]
-    seen: dict[Any, list[str]] = {}
-    for name, scan in source.scans.items():
-        if name in split.index:
-            files = [file for volume in scan.volumes for file in _files(volume.path)]
-            seen.setdefault((tuple(file.stat().st_size for file in files), scan.frame), []).append(name)
-    for told in (_ends, _whole):  # first what is quick
-        finer: dict[Any, list[str]] = {}
-        for key, names in seen.items():
-            if len(set(split[names])) > 1:
-                for name in names:
-                    files = [file for volume in source.scans[name].volumes for file in _files(volume.path)]
-                    finer.setdefault((key, tuple(told(file) for file in files)), []).append(name)
-        seen = finer
-    for names in seen.values():
-        for name in names[1:]:
-            if split[name] != split[names[0]]:
-                yield names[0], name
-
-
-def _files(path: Path) -> list[Path]:
-    return sorted(one for one in path.rglob("*") if one.is_file()) if path.is_dir() else [path]
-
-
-def _ends(path: Path) -> bytes:
-    size, digest = path.stat().st_size, hashlib.blake2b(digest_size=16)
-    with path.open("rb") as handle:
-        for at in (0, max(size // 2 - CHUNK // 2, 0), max(size - CHUNK, 0)):
-            handle.seek(at)
-            digest.update(handle.read(CHUNK))
-    return digest.digest()
-
-
-def _whole(path: Path) -> bytes:
-    with path.open("rb") as handle:
-        return hashlib.file_digest(handle, "blake2b").digest()

@@ -6,6 +6,9 @@ import functools
 import time
 from typing import Any
 
+# What libraries ask for how many threads they may hold, when they are loaded.
+THREADS = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS", "NUMBA_NUM_THREADS")
+
 
 @functools.cache
 def slow_in_bfloat16() -> bool:

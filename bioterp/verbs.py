@@ -16,6 +16,7 @@ from typing import Any
 
 from bioterp import locks
 from bioterp.errors import InputError, nearest
+from bioterp.processor import THREADS
 
 
 @dataclass(frozen=True)
@@ -97,7 +98,7 @@ def threads(cores: int | None) -> None:
     if cores is not None:
         if cores < 1:
             raise InputError(f"--cores must be at least 1; got {cores}")
-        for name in ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS", "NUMBA_NUM_THREADS"):
+        for name in THREADS:
             os.environ[name] = str(cores)
         if "torch" in sys.modules:
             sys.modules["torch"].set_num_threads(cores)

@@ -14,7 +14,8 @@ from bioterp import config
 from bioterp.adapters.dna import DNA
 from bioterp.check import findings
 from bioterp.errors import InputError
-from bioterp.leakage import keep_together, same_contigs, same_scans, shared_sequence, sketch, told
+from bioterp.leakage import keep_together, same_contigs, shared_sequence, sketch, told
+from bioterp.same_scans import same_scans
 from bioterp.study import Study
 from tests.conftest import random_dna, write_fasta
 from tests.planted import write_run
@@ -143,7 +144,7 @@ def test_what_shares_sequence_can_be_kept_together(tmp_path):
         keep_together(object())
 
 
-def test_a_run_keeps_copies_together(tmp_path, tiny_model_folder, capsys):
+def test_a_run_keeps_copies_together(tmp_path, tiny_model_folder):
     file = write_run(tmp_path, tiny_model_folder)
     text = (tmp_path / "genome.fa").read_text()
     (tmp_path / "genome.fa").write_text(text + text[text.index(">two") :].replace(">two", ">copy"))

@@ -357,7 +357,7 @@ def test_one_run_killed_again_and_again(tmp_path: Path, tiny_model_folder: Path,
     assert not leftovers(tmp_path / "cut" / "results")
 
 
-@pytest.mark.parametrize("after", [0, 6, 13])
+@pytest.mark.parametrize("after", [0, 6, 13, *(pytest.param(n, marks=pytest.mark.stress) for n in (1, 3, 9))])
 def test_killed_while_an_old_label_is_taken_away(after: int, tmp_path: Path, tiny_model_folder, monkeypatch) -> None:
     """A stop in the midst of deleting a folder must not leave a part of it under its name."""
     analyse(write_run(tmp_path, tiny_model_folder, **CHEAP))

@@ -112,8 +112,8 @@ def checked(data: Path, out: Path, made: study.Study, joined: dict[str, pd.DataF
         ].to_string()
     )
     record = json.loads((out / "cost.json").read_text())
-    own = ("kind", "samples", "shards")
-    options = {key: value for key, value in vars(made.run.source).items() if key not in own}
+    apart = ("kind", "samples", "shards")
+    options = {key: value for key, value in vars(made.run.source).items() if key not in apart}
     told["cost"] = mito_checks.cost(data, out, options, LAYER, sample, record)
     say(told["cost"])
     return told
