@@ -29,14 +29,17 @@ BLOCK, WINDOW, HALO = 10_000, 767, [256, 0]
 TERMS = ("gene", "CDS", "CDS.phase0", "CDS.phase2", "start_codon", "between")
 
 
-def masks_of(gtf: Path) -> dict[str, dict[str, np.ndarray]]:
-    """{chromosome: {term: (2, length) bool}} of a GTF, codon phases from the frame column."""
+def masks_of(gtf: Path, least: dict[str, int]) -> dict[str, dict[str, np.ndarray]]:
+    """{chromosome: {term: (2, length) bool}} of a GTF, codon phases from the frame column.
+
+    A GTF says no lengths: a chromosome ends with its last record, or at `least` bases.
+    """
     with gzip.open(gtf, "rt") as file:
         lines = [line.split("\t") for line in file if not line.startswith("#")]
     found: dict[str, dict[str, np.ndarray]] = {}
     for name in {line[0] for line in lines} - {"Mito"}:
         own = [line for line in lines if line[0] == name]
-        size = max(int(line[4]) for line in own)
+        size = max(least.get(name, 0), *(int(line[4]) for line in own))
         terms = {term: np.zeros((2, size), bool) for term in TERMS}
         for line in own:
             kind, start, stop, strand = line[2], int(line[3]) - 1, int(line[4]), int(line[6] == "-")
@@ -79,7 +82,7 @@ def laid(rows: Rows, codes: object, length: int) -> list[np.ndarray]:
 def score(features: list[np.ndarray], gtf: Path, pieces: int, per_term: int, backwards: int, out: Path) -> None:
     """One line per pair, appended as they come; pairs are drawn by a fixed seed, and those that are there left out."""
     length = features[0].shape[1] // BLOCK * BLOCK
-    annotation = masks_of(gtf)
+    annotation = masks_of(gtf, {"I": length})
     own = {term: mask[:, :length][:, ::-1] for term, mask in annotation.pop("I").items()}
     stretches = [
         (name, at) for name, terms in annotation.items() for at in range(0, terms["CDS"].shape[1] - length + 1, length)
