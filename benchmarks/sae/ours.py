@@ -36,17 +36,18 @@ class Bioterp(Peer):
     def __init__(self, size: Size, kind: str, *, steps: int, batch: int, lr: float, seed: int, rows: np.ndarray):
         from bioterp.train.crew import Crew
         from bioterp.train.engine import Engine
-        from bioterp.train.moments import moments
+        from bioterp.train.frame import frame
         from bioterp.train.recipe import Sizes, recipe
 
         sizes = Sizes(size.d, size.d, size.width, size.k, kind)
         picked = np.random.default_rng([seed, 2]).permutation(len(rows))[:SAMPLE]
         self.sample = rows[np.sort(picked)]
         how = recipe(sizes, steps * batch, batch, lr, self.selection)
-        self.engine = Engine(sizes, how, seed, moments(self.sample), Crew(1))
+        self.crew, self.frame = Crew(1), frame(self.sample)
+        self.engine = Engine(sizes, how, seed, self.crew)
 
     def step(self, x: torch.Tensor) -> None:
-        rows = x.numpy()
+        rows = self.frame.rows(x.numpy(), self.crew)
         if self.engine.done == 0:
             self.engine.start(rows)
         self.engine.step(rows)
@@ -54,7 +55,7 @@ class Bioterp(Peer):
     def finish(self) -> None:
         from bioterp.train.finish import finished
 
-        self.dictionary = finished(self.engine, {}, self.sample)
+        self.dictionary = finished(self.engine, self.frame, self.frame, {}, self.frame.rows(self.sample, self.crew))
 
     def encode(self, x: torch.Tensor) -> scipy.sparse.csr_matrix:
         return self.dictionary.encode_array(x, self.selection)
