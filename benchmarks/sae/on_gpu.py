@@ -29,7 +29,7 @@ import torch
 from bioterp.train import torch_kernels
 from bioterp.train.crew import Crew
 from bioterp.train.cuda import CudaEngine
-from bioterp.train.frame import frame
+from bioterp.train.moments import moments
 from bioterp.train.recipe import Sizes, recipe
 
 WARM = 5
@@ -96,18 +96,17 @@ def main() -> None:
     size, batch = SIZES[options.size], options.batch
     rows = planted(size, 8 * batch)
     batches = [rows[lo : lo + batch] for lo in range(0, len(rows), batch)]
-    seen = frame(rows)
+    there = [torch.from_numpy(one).to(device) for one in batches]
     steps: dict[str, Callable[[int], Any]] = {}
     with Crew(1) as crew, torch.no_grad():
-        there = [torch.as_tensor(seen.rows(one, crew, device)) for one in batches]
         for kind in options.kind or KINDS:
             sizes = Sizes(size.d, size.d, size.width, size.k, kind)
             how = recipe(sizes, STEPS * batch, batch)
             for name, kernels in (("best road", None), ("torch road", torch_kernels)):
-                engine = CudaEngine(sizes, how, 0, crew, device=device, kernels=kernels)
-                engine.start(there[0])
+                engine = CudaEngine(sizes, how, 0, moments(rows), crew, device=device, kernels=kernels)
+                engine.start(batches[0])
                 name = f"{kind} {engine.kernels.NAME if kernels is None else 'torch, asked for'}"
-                steps[f"{name} step"] = lambda i, one=engine: one.step(seen.rows(batches[i], crew, device))
+                steps[f"{name} step"] = lambda i, one=engine: one.step(batches[i])
                 steps[f"{name} step_device"] = lambda i, one=engine: one.step(there[i])
         dense, weights = Dense(size, device), torch.randn(size.width, size.d, device=device)
         steps["dense step_device"] = lambda i: dense.step(there[i])

@@ -36,18 +36,17 @@ class Bioterp(Peer):
     def __init__(self, size: Size, kind: str, *, steps: int, batch: int, lr: float, seed: int, rows: np.ndarray):
         from bioterp.train.crew import Crew
         from bioterp.train.engine import Engine
-        from bioterp.train.frame import frame
+        from bioterp.train.moments import moments
         from bioterp.train.recipe import Sizes, recipe
 
         sizes = Sizes(size.d, size.d, size.width, size.k, kind)
         picked = np.random.default_rng([seed, 2]).permutation(len(rows))[:SAMPLE]
         self.sample = rows[np.sort(picked)]
         how = recipe(sizes, steps * batch, batch, lr, self.selection)
-        self.crew, self.frame = Crew(1), frame(self.sample)
-        self.engine = Engine(sizes, how, seed, self.crew)
+        self.engine = Engine(sizes, how, seed, moments(self.sample), Crew(1))
 
     def step(self, x: torch.Tensor) -> None:
-        rows = self.frame.rows(x.numpy(), self.crew)
+        rows = x.numpy()
         if self.engine.done == 0:
             self.engine.start(rows)
         self.engine.step(rows)
@@ -55,7 +54,7 @@ class Bioterp(Peer):
     def finish(self) -> None:
         from bioterp.train.finish import finished
 
-        self.dictionary = finished(self.engine, self.frame, self.frame, {}, self.frame.rows(self.sample, self.crew))
+        self.dictionary = finished(self.engine, {}, self.sample)
 
     def encode(self, x: torch.Tensor) -> scipy.sparse.csr_matrix:
         return self.dictionary.encode_array(x, self.selection)

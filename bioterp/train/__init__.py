@@ -10,14 +10,13 @@ from __future__ import annotations
 
 import functools
 import os
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import torch
 
 from bioterp import store
-from bioterp.arrays import Array
 from bioterp.dictionary import Dictionary
 from bioterp.errors import InputError
 from bioterp.field import Field
@@ -27,7 +26,7 @@ from bioterp.train.crew import Crew
 from bioterp.train.cuda import CudaEngine
 from bioterp.train.engine import Engine
 from bioterp.train.finish import finished
-from bioterp.train.frame import Frame, frame
+from bioterp.train.moments import moments
 from bioterp.train.pairs import PairChunks
 from bioterp.train.recipe import KINDS, Sizes, batch_size, recipe
 from bioterp.train.resume import Keeper
@@ -36,7 +35,7 @@ from bioterp.train.world import world
 
 __all__ = ["KINDS", "fit", "fit_many"]
 ORDER = 0  # the seed of the order of rows: that of a fit is for where its features begin
-SAMPLE = 262_144  # rows for mean, scale and axes
+SAMPLE = 262_144  # rows for mean and scale
 CALIBRATION = 65_536  # rows for the threshold
 
 
@@ -117,53 +116,43 @@ def fit_many(
     ]
     seeds = [int(one.get("seed") or 0) for one in wanted]
     rows = sample(chunks, SAMPLE, ORDER)
-    into = frame(rows[:, :d_in], together)
-    out = into if target is None else frame(rows[:, d_in:], together)
+    into, out = moments(rows[:, :d_in]), (moments(rows[:, d_in:]) if target is not None else None)
     del rows
     digest = store.digest(
         [tokens, batch, seeds, list(map(repr, sizes)), list(map(repr, recipes)), acts.about, _id(acts), where.type]
     )
     with Crew(threads or os.cpu_count() or 1) as crew, torch.no_grad():
         make: Any = Engine if where.type == "cpu" else functools.partial(CudaEngine, device=where)
-        engines = [make(size, how, seed, crew, together) for size, how, seed in zip(sizes, recipes, seeds, strict=True)]
+        engines = [
+            make(size, how, seed, into, crew, together, out)
+            for size, how, seed in zip(sizes, recipes, seeds, strict=True)
+        ]
         keeper = Keeper(None if keep is None else Path(keep) / digest[:12], digest, together)
-
-        def seen(rows: Array) -> tuple[Any, Any]:
-            x = into.rows(rows[:, :d_in], crew, where)
-            return x, None if target is None else out.rows(rows[:, d_in:], crew, where)
-
         with Batches(chunks, batch, ORDER, together, steps=recipes[0].steps) as batches:
-            _train(engines, [into] if out is into else [into, out], batches, seen, keeper)
-        held = None
-        if any(size.kind != "topk" for size in sizes):
-            held = seen(sample(chunks, CALIBRATION, ORDER + 1))[0]
-        return [finished(engine, into, out, acts.about, held) for engine in engines]
+            _train(engines, batches, d_in, keeper)
+        held = sample(chunks, CALIBRATION, ORDER + 1) if any(size.kind != "topk" for size in sizes) else None
+        return [finished(engine, acts.about, held) for engine in engines]
 
 
-def _train(
-    engines: Sequence[Engine | CudaEngine],
-    frames: Sequence[Frame],
-    batches: Batches,
-    seen: Callable[[Array], tuple[Any, Any]],
-    keeper: Keeper,
-) -> None:
-    """Step all engines on the same batches, as `seen` turns them, from where the last checkpoint left them."""
+def _train(engines: Sequence[Engine | CudaEngine], batches: Batches, d_in: int, keeper: Keeper) -> None:
+    """Step all engines on the same batches, from where the last checkpoint left them."""
     steps, first = engines[0].recipe.steps, 0
-    kept, parts = keeper.load(), [*engines, *frames]
+    kept = keeper.load()
     if kept is not None:
         first = kept[0]
-        for part, state in zip(parts, kept[1], strict=True):
-            part.restore(state)
+        for engine, state in zip(engines, kept[1], strict=True):
+            engine.restore(state)
     batches.seek(first)
     sizes = engines[0].sizes
     what = f"fit {sizes.kind} {sizes.width}/{sizes.k} seed {', '.join(str(e.seed) for e in engines)}"
     for step in track(range(first, steps), what, steps - first):
-        x, y = seen(next(batches))
+        rows = next(batches)
+        x, y = (rows[:, :d_in], rows[:, d_in:]) if sizes.transcoder else (rows, None)
         for engine in engines:
             if step == 0:
                 engine.start(x, y)
             engine.step(x, y)
-        keeper.tick(step + 1, parts)
+        keeper.tick(step + 1, engines)
     keeper.done()
 
 

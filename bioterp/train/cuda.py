@@ -22,9 +22,10 @@ from bioterp.train import torch_kernels
 from bioterp.train.crew import Crew
 from bioterp.train.device_pairs import Pairs, Sorted, batch_best, best, by_feature, counts, edges, stack
 from bioterp.train.engine import Engine
+from bioterp.train.moments import Moments
 from bioterp.train.recipe import Recipe, Sizes
 from bioterp.train.roads import place, road
-from bioterp.train.torch_kernels import capped
+from bioterp.train.torch_kernels import scaled
 from bioterp.train.world import World
 
 TILE = 1 << 26  # pre-activations that are held at once: 256 MB
@@ -44,19 +45,22 @@ class CudaEngine:
         sizes: Sizes,
         recipe: Recipe,
         seed: int,
+        into: Moments,
         crew: Crew,
         world: World | None = None,
+        out: Moments | None = None,
         *,
         device: str | torch.device = "cuda",
         kernels: ModuleType | None = None,
     ):
         self.sizes, self.recipe, self.seed, self.world = sizes, recipe, seed, world or World()
-        self.done, self._limit = 0, 0.0
+        self.into, self.out, self.done, self._limit = into, out or into, 0, 0.0
         self.device, self.cuts = place(device), sizes.cuts
-        begun = Engine(sizes, recipe, seed, crew, self.world)
+        begun = Engine(sizes, recipe, seed, into, crew, self.world, out)
         self.held = {name: torch.from_numpy(array).to(self.device) for name, array in begun.state().items()}
         del self.held["done"], self.held["limit"]  # these two are counted here
         self.group = torch.from_numpy(begun.group).to(self.device, torch.int64)
+        self.centres = [self._sent(m.mean) for m in (self.into, self.out)]
         self.kernels = kernels or road(self.device, sizes.d_in, sizes.d_out, len(self.cuts))
 
     encoder, decoder, b_enc, b_out, skip = (
@@ -65,23 +69,16 @@ class CudaEngine:
 
     def start(self, x: Array | Tensor, y: Array | Tensor | None = None) -> None:
         """`Engine.start`."""
-        x, y = self._sent(x), None if y is None else self._sent(y)
-        held = self.held
-        self._lean("decoder", x if y is None else y)
-        if self.sizes.transcoder:
-            self._lean("encoder", x)
-        else:
-            held["encoder"].copy_(held["decoder"])
-        at, _, target, weight = self._task(x, y)
+        at, _, target, weight = self._scaled(x, y)
         made = torch.empty_like(target)[None]
         self._rebuild(self._select(at)[0], torch.zeros_like(target), weight, self.cuts[-1:], made)
         both = torch.stack([made[0] * target, made[0].square()]).sum((1, 2), dtype=torch.float64)
         along, squares = self.world.sum(both).tolist()
-        held["encoder"] *= min(max(along / max(squares, 1e-12), 0.05), 1.0)
+        self.held["encoder"] *= min(max(along / max(squares, 1e-12), 0.05), 1.0)
 
     def step(self, x: Array | Tensor, y: Array | Tensor | None = None) -> float:
         """`Engine.step`; x, y: numpy, or tensors that lie on the device already."""
-        at, total, target, weight = self._task(self._sent(x), None if y is None else self._sent(y))
+        at, total, target, weight = self._scaled(x, y)
         silent, nested, b = self.held["silent"], len(self.cuts), len(at)
         longest = silent.topk(self.recipe.at_once(self.sizes.width)).values[-1]
         dead = ((silent > self.recipe.patience) & (silent >= longest)).nonzero().flatten()
@@ -105,9 +102,8 @@ class CudaEngine:
 
     def limit(self, x: Array | Tensor) -> float:
         """The threshold, in scaled units, at which the mean number of active features of these rows is k."""
-        at = self._sent(x)
-        if not self.sizes.transcoder:
-            at = at - self.held["b_out"]
+        bias = None if self.sizes.transcoder else self.held["b_out"]
+        at, _, _ = scaled(self._sent(x), self.centres[0], self.into.scale, bias, math.inf)
         return batch_best(lambda: self._tiles(at), self.sizes.k, len(at), 0.0, self.world)[1]
 
     # ------------------------------------------------------------------ the parts of a step
@@ -118,22 +114,17 @@ class CudaEngine:
             rows = rows.pin_memory()
         return rows.to(self.device, torch.float32, non_blocking=True).contiguous()
 
-    def _task(self, x: Tensor, y: Tensor | None) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-        """`Engine._task`."""
-        long = self.recipe.cap * math.sqrt(self.sizes.d_out)
-        target, weight, total = capped(x if y is None else y, self.held["b_out"], long)
+    def _scaled(self, x: Array | Tensor, y: Array | Tensor | None) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+        """`Engine._scaled`."""
+        rows, long = self._sent(x), self.recipe.cap * math.sqrt(self.sizes.d_out)
+        if y is None:
+            at, weight, total = scaled(rows, self.centres[0], self.into.scale, self.held["b_out"], long)
+            return at, total, at, weight
+        at, _, _ = scaled(rows, self.centres[0], self.into.scale, None, math.inf)
+        target, weight, total = scaled(self._sent(y), self.centres[1], self.out.scale, self.held["b_out"], long)
         if self.sizes.skip:
-            target -= x @ self.held["skip"].T
-        return (target if y is None else x), total, target, weight
-
-    def _lean(self, name: str, x: Tensor) -> None:
-        """Let the rows of a weight spread as the fourth root of the variance of each entry of x."""
-        _, weight, _ = capped(x, torch.zeros_like(x[0]), self.recipe.cap * math.sqrt(x.shape[1]))
-        squares = self.world.sum((weight[:, None] * x.square()).sum(0, dtype=torch.float64))
-        variance = squares / self.world.sum(weight.sum(dtype=torch.float64)[None])
-        rows = self.held[name]
-        rows *= (variance / variance.mean()).clamp_min(1e-12).float() ** 0.25
-        rows /= rows.norm(dim=1, keepdim=True)
+            target -= at @ self.held["skip"].T
+        return at, total, target, weight
 
     def _tiles(self, at: Tensor) -> Iterator[tuple[int, Tensor]]:
         size = max(64, TILE // self.sizes.width)

@@ -1,7 +1,6 @@
 """One dictionary in training: the step.
 
-Rows come centred, scaled to unit mean square and turned (frame.py); decoder rows keep unit length, with the gradient
-along them removed.
+Inputs are centred and scaled to unit mean square; decoder rows keep unit length, with the gradient along them removed.
 The loss is the fraction of variance unexplained, so that neither batch size nor units set its scale. Features that have
 not fired for a while reconstruct what the others left over (the auxiliary loss of Gao et al. 2024, whose gradient here
 reaches their encoder rows too).
@@ -18,6 +17,7 @@ import numpy as np
 from bioterp.arrays import Array
 from bioterp.train import kernels
 from bioterp.train.crew import Crew
+from bioterp.train.moments import Moments
 from bioterp.train.products import Parts, product
 from bioterp.train.recipe import Recipe, Sizes
 from bioterp.train.selection import SELECTIONS, BatchTopK, RowTopK, stack
@@ -28,10 +28,20 @@ PIECES = 64  # of the features, in the second half of a step
 
 
 class Engine:
-    """All rows it is given are those of `Frame.rows`."""
+    """sizes, recipe; `into`: mean and scale of what is read, `out`: of what a transcoder predicts."""
 
-    def __init__(self, sizes: Sizes, recipe: Recipe, seed: int, crew: Crew, world: World | None = None):
+    def __init__(
+        self,
+        sizes: Sizes,
+        recipe: Recipe,
+        seed: int,
+        into: Moments,
+        crew: Crew,
+        world: World | None = None,
+        out: Moments | None = None,
+    ):
         self.sizes, self.recipe, self.seed, self.crew, self.world = sizes, recipe, seed, crew, world or World()
+        self.into, self.out = into, out or into
         m, rng = sizes.width, np.random.default_rng(seed)
         decoder = rng.standard_normal((m, sizes.d_out), np.float32)
         self.decoder = decoder / np.linalg.norm(decoder, axis=1, keepdims=True)
@@ -53,18 +63,8 @@ class Engine:
         return [self.encoder, self.decoder, self.b_enc, self.b_out, self.skip]
 
     def start(self, x: Array, y: Array | None = None) -> None:
-        """Let features begin where the rows are: along axes of more variance, and as long as needed.
-
-        Directions are spread half as far as the rows are, as the fourth root of the variance: none, and features die
-        that hardly any row comes near; all, and few are left for what is small. Then the tied encoder is scaled so that
-        the first reconstruction has about the right length.
-        """
-        _lean(self.decoder, self._variance(x if y is None else y))
-        if self.sizes.transcoder:
-            _lean(self.encoder, self._variance(x))
-        else:
-            self.encoder[...] = self.decoder
-        at, _, target, weight = self._task(x, y)
+        """Scale the tied encoder so that the first reconstruction has about the right length."""
+        at, _, target, weight = self._scaled(x, y)
         code, column, indptr = self._select(at)[0]
         made = np.zeros((1, *target.shape), np.float32)
         nowhere, whole, pull = np.zeros_like(target), self.cuts[-1:], np.empty_like(code)
@@ -74,11 +74,11 @@ class Engine:
         self.encoder *= np.float32(min(max(along / max(squares, 1e-12), 0.05), 1.0))
 
     def step(self, x: Array, y: Array | None = None) -> float:
-        """One step of Adam on (b, d_in) rows; y (b, d_out): what a transcoder is to predict.
+        """One step of Adam on (b, d_in) rows in model units; y (b, d_out): what a transcoder is to predict.
 
         b: this process' share of the batch. Returns the fraction of the batch's variance that was unexplained.
         """
-        at, total, target, weight = self._task(x, y)
+        at, total, target, weight = self._scaled(x, y)
         dead = self._dead()
         pairs, spare = self._select(at, dead)
         slopes = self._room(len(self.cuts) + (len(dead) > 0), *target.shape)
@@ -99,7 +99,11 @@ class Engine:
     def limit(self, x: Array) -> float:
         """The threshold, in scaled units, at which the mean number of active features of these rows is k."""
         best = BatchTopK(self.sizes.k)
-        self._select(x if self.sizes.transcoder else x - self.b_out, selection=best)
+        at = np.empty((len(x), self.sizes.d_in), np.float32)
+        bias = np.zeros_like(at[0]) if self.sizes.transcoder else self.b_out
+        x = np.ascontiguousarray(x, np.float32)
+        kernels.scaled(x, self.into.mean, self.into.scale, bias, math.inf, at, np.empty(len(x), np.float32))
+        self._select(at, selection=best)
         return best.limit
 
     # ------------------------------------------------------------------ the parts of a step
@@ -121,23 +125,23 @@ class Engine:
             self._slopes = np.empty(size, np.float32)
         return self._slopes[:size].reshape(shape)
 
-    def _task(self, x: Array, y: Array | None) -> tuple[Array, float, Array, Array]:
+    def _scaled(self, x: Array, y: Array | None) -> tuple[Array, float, Array, Array]:
         """What the encoder reads, the sum of squares to be explained, what is to be made, and the weight of rows."""
-        wanted = x if y is None else y
-        target, weight = np.empty_like(wanted), np.empty(len(x), np.float32)
-        total = kernels.capped(wanted, self.b_out, self.recipe.cap * math.sqrt(self.sizes.d_out), target, weight)
+        x = np.ascontiguousarray(x, np.float32)
+        cap, weight = self.recipe.cap, np.empty(len(x), np.float32)
+        none = np.zeros(self.sizes.d_in, np.float32)
+        at = np.empty_like(x)
+        long = cap * math.sqrt(self.sizes.d_out)
+        if y is None:
+            total = kernels.scaled(x, self.into.mean, self.into.scale, self.b_out, long, at, weight)
+            return at, total, at, weight
+        kernels.scaled(x, self.into.mean, self.into.scale, none, math.inf, at, weight)
+        target = np.empty((len(x), self.sizes.d_out), np.float32)
+        y = np.ascontiguousarray(y, np.float32)
+        total = kernels.scaled(y, self.out.mean, self.out.scale, self.b_out, long, target, weight)
         if self.sizes.skip:
-            target -= x @ self.skip.T
-        return (target if y is None else x), total, target, weight
-
-    def _variance(self, x: Array) -> Array:
-        """(d,) mean square of each entry over the rows of all processes, long rows counting less."""
-        weight = np.empty(len(x), np.float32)
-        cap = self.recipe.cap * math.sqrt(x.shape[1])
-        kernels.capped(x, np.zeros(x.shape[1], np.float32), cap, np.empty_like(x), weight)
-        squares = self.world.sum(np.einsum("r,rc,rc->c", weight, x, x, dtype=np.float64))
-        variance: Array = squares / self.world.sum(np.array([weight.sum(dtype=np.float64)]))
-        return variance
+            target -= at @ self.skip.T
+        return at, total, target, weight
 
     def _tiles(self, rows: int) -> list[tuple[int, int]]:
         size = min(max(64, TILE // self.sizes.width), max(64, -(-rows // 4)))
@@ -228,12 +232,6 @@ class Engine:
     @property
     def _limit(self) -> float:
         return getattr(self.selection, "limit", 0.0)
-
-
-def _lean(rows: Array, variance: Array) -> None:
-    """Let random unit rows spread as the fourth root of the variance of each entry; they stay of unit length."""
-    rows *= np.maximum(variance / variance.mean(), 1e-12).astype(np.float32) ** np.float32(0.25)
-    rows /= np.linalg.norm(rows, axis=1, keepdims=True)
 
 
 def _unit(rng: np.random.Generator, m: int, d: int) -> Array:

@@ -24,18 +24,20 @@ _exact: Any = numba.njit(cache=True, nogil=True)
 
 
 @_quick  # type: ignore[untyped-decorator]
-def capped(x: Array, bias: Array, cap: float, out: Array, weight: Array) -> float:
-    """out ← x − bias, row by row; returns Σ weight·x².
+def scaled(x: Array, mean: Array, scale: float, bias: Array, cap: float, out: Array, weight: Array) -> float:
+    """out ← (x − mean)/scale − bias, row by row; returns Σ weight·((x − mean)/scale)².
 
-    Rows longer than `cap` count less, weight (cap/‖x‖)²: a few huge rows must not be the whole loss.
+    Rows longer than `cap` (of the scaled x) count less, weight (cap/‖x‖)²: a few huge rows must not be the whole loss.
     """
     total = 0.0
+    inverse = np.float32(1 / scale)
     for r in range(x.shape[0]):
         row, to = x[r], out[r]
         squares = np.float32(0)
         for c in range(row.size):
-            squares += row[c] * row[c]
-            to[c] = row[c] - bias[c]
+            v = (row[c] - mean[c]) * inverse
+            squares += v * v
+            to[c] = v - bias[c]
         weight[r] = 1.0 if squares <= cap * cap else cap * cap / squares
         total += weight[r] * squares
     return total

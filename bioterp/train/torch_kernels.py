@@ -21,11 +21,12 @@ ROOM = 1 << 25  # numbers gathered at once for the products of pairs
 Tensor = torch.Tensor
 
 
-def capped(x: Tensor, bias: Tensor, cap: float) -> tuple[Tensor, Tensor, Tensor]:
-    """x − bias, the weights of the rows, and the sum of squares to be explained: `kernels.capped`."""
+def scaled(x: Tensor, mean: Tensor, scale: float, bias: Tensor | None, cap: float) -> tuple[Tensor, Tensor, Tensor]:
+    """(x − mean)/scale − bias, the weights of the rows, and the sum of squares to be explained: `kernels.scaled`."""
+    x = (x - mean) * (1 / scale)
     squares = x.square().sum(1)
     weight = (cap * cap / squares).clamp_max(1.0) if math.isfinite(cap) else torch.ones_like(squares)
-    return x - bias, weight, (weight * squares).sum(dtype=torch.float64)
+    return x if bias is None else x - bias, weight, (weight * squares).sum(dtype=torch.float64)
 
 
 def gather(starts: Tensor, index: Tensor, by: Tensor, table: Tensor) -> Tensor:

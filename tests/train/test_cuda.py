@@ -23,7 +23,7 @@ from bioterp.train.cuda import CudaEngine
 from bioterp.train.device_pairs import least
 from bioterp.train.engine import Engine
 from bioterp.train.finish import finished
-from bioterp.train.frame import Frame
+from bioterp.train.moments import Moments
 from bioterp.train.recipe import Recipe, Sizes
 from bioterp.train.roads import disagreement, place, road
 from bioterp.train.world import World, world
@@ -32,15 +32,13 @@ B, D, OUT, M, K = 203, 19, 13, 97, 5
 HOW = Recipe(batch=B, steps=40, lr=2e-3, warm=2, patience=3 * B, aux=0.25, even=0.02, cap=1.1)  # the first step is even
 KINDS = [("topk", False, False), ("batchtopk", False, False), ("matryoshka", False, False)]
 KINDS += [("topk", True, False), ("batchtopk", True, True), ("matryoshka", True, True)]
-PLACE = np.random.default_rng(1).standard_normal(D, np.float32)
 ROOT = Path(__file__).parents[2]
 NO_TRITON = "" if importlib.util.find_spec("triton") else "triton is not installed (it is for GPUs only)"
 NO_GPU = "" if torch.cuda.is_available() else "there is no GPU here"
 
 
 def rows(seed: int, d: int = D, count: int = B) -> np.ndarray:
-    """Rows about a place away from 0, so that some features fire in none of them."""
-    return np.random.default_rng(seed).standard_normal((count, d), np.float32) + PLACE[:d]
+    return np.random.default_rng(seed).standard_normal((count, d), np.float32)
 
 
 def pair(
@@ -48,9 +46,10 @@ def pair(
 ) -> tuple[Engine, CudaEngine]:
     """Both engines at the same place, some features dead from the beginning."""
     sizes = Sizes(D, OUT if transcoder else D, M, K, kind, transcoder, skip)
+    into, out = Moments(rows(1)[0], 1.7, 0.0), Moments(rows(2, OUT)[0], 0.6, 0.0) if transcoder else None
     with Crew(1) as crew:
-        ours = Engine(sizes, HOW, 3, crew)
-        theirs = CudaEngine(sizes, HOW, 3, crew, device=device, kernels=kernels)
+        ours = Engine(sizes, HOW, 3, into, crew, out=out)
+        theirs = CudaEngine(sizes, HOW, 3, into, crew, out=out, device=device, kernels=kernels)
     rng, state = np.random.default_rng(4), ours.state()
     for name in ("encoder", "b_enc", "b_out", "skip"):
         state[name] += 0.1 * rng.standard_normal(state[name].shape, np.float32)
@@ -140,10 +139,9 @@ def test_it_begins_and_ends_as_the_engine_of_the_cpu(transcoder: bool) -> None:
         one.step(x, y)
     assert np.abs(theirs.encoder - before).max() > 0.01
     about = {"model": "planted", "layer": "none"}
-    into, out = Frame(rows(1)[0], 1.7, 0.0), Frame(rows(2, OUT)[0] if transcoder else rows(1)[0], 0.6, 0.0)
     with warnings.catch_warnings():
         warnings.simplefilter("error")
-        made, wanted = (finished(one, into, out, about, rows(72)) for one in (theirs, ours))  # type: ignore[arg-type]
+        made, wanted = (finished(one, about, rows(72)) for one in (theirs, ours))  # type: ignore[arg-type]
     np.testing.assert_allclose(
         made.decode_array(made.encode_array(x), x), wanted.decode_array(wanted.encode_array(x), x), atol=1e-4
     )
@@ -215,7 +213,7 @@ def test_a_device_that_is_not_there_is_refused_in_a_sentence() -> None:
             place(word)
     if NO_GPU:
         with pytest.raises(InputError, match="0 CUDA devices are here"):
-            CudaEngine(Sizes(D, D, M, K), HOW, 3, Crew(1), device="cuda")
+            CudaEngine(Sizes(D, D, M, K), HOW, 3, Moments(rows(1)[0], 1.7, 0.0), Crew(1), device="cuda")
 
 
 def test_without_triton_it_says_that_it_takes_the_slower_road(

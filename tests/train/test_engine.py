@@ -10,6 +10,7 @@ import torch
 
 from bioterp.train.crew import Crew
 from bioterp.train.engine import Engine
+from bioterp.train.moments import Moments
 from bioterp.train.recipe import Recipe, Sizes
 
 B, D, OUT, M, K = 203, 19, 13, 97, 5
@@ -30,7 +31,8 @@ def rows(seed: int, d: int = D) -> np.ndarray:
 
 def engine(crew: Crew, kind: str, transcoder: bool = False, skip: bool = False, how: Recipe = HOW) -> Engine:
     sizes = Sizes(D, OUT if transcoder else D, M, K, kind, transcoder, skip)
-    made = Engine(sizes, how, 3, crew)
+    into, out = Moments(rows(1)[0], 1.7, 0.0), Moments(rows(2, OUT)[0], 0.6, 0.0)
+    made = Engine(sizes, how, 3, into, crew, out=out if transcoder else None)
     rng = np.random.default_rng(4)
     for bias in (made.b_enc, made.b_out):
         bias += 0.1 * rng.standard_normal(len(bias), np.float32)
@@ -47,8 +49,8 @@ def dense(
     params = [torch.tensor(a, requires_grad=True) for a in (made.encoder, made.decoder, made.b_enc, made.b_out)]
     skip = torch.tensor(made.skip, requires_grad=True)
     encoder, decoder, b_enc, b_out = params
-    x = torch.tensor(x)
-    target = x if y is None else torch.tensor(y)
+    x = (torch.tensor(x) - torch.tensor(made.into.mean)) / made.into.scale
+    target = x if y is None else (torch.tensor(y) - torch.tensor(made.out.mean)) / made.out.scale
     pre = (x if sizes.transcoder else x - b_out) @ encoder.T + b_enc
     if sizes.kind == "topk":
         limit = pre.topk(sizes.k, dim=1).values[:, -1:]
@@ -154,7 +156,7 @@ def test_long_rows_do_not_rule_the_gradient(crew: Crew) -> None:
     for length in (4.0, 4_000.0):
         made = engine(crew, "topk", how=how)
         x = rows(60)
-        x[17] *= length * np.sqrt(D) / np.linalg.norm(x[17])
+        x[17] = made.into.mean + x[17] / np.linalg.norm(x[17]) * length * made.into.scale * np.sqrt(D)
         made.step(x)
         moved.append(made.moments[0].copy())
     assert np.linalg.norm(moved[1]) < 1.5 * np.linalg.norm(moved[0])
