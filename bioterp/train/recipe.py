@@ -71,7 +71,7 @@ class Recipe:
     even: float = 0.9
     cap: float = 4.0
     beta1: float = 0.9
-    beta2: float = 0.999
+    beta2: float = 0.99
     selection: str = "float32"
 
     def __post_init__(self) -> None:
@@ -116,6 +116,6 @@ def recipe(sizes: Sizes, tokens: int, batch: int, lr: float | None = None, selec
     """
     steps = max(1, tokens // batch)
     few = min(2.0, max(1.0, math.sqrt(128 / sizes.d_in)))
-    rate = lr or 4e-3 * min(1.0, math.sqrt(1024 / sizes.width)) * few
+    rate = lr or 3.4e-3 * min(1.0, 1024 / sizes.width) ** (1 / 3) * few
     patience = max(10 * sizes.width // sizes.k, batch)
     return Recipe(batch, steps, rate, patience=patience, selection=selection or "float32")
