@@ -133,19 +133,21 @@ class Dictionary:
 
     def _pre(self, batch: torch.Tensor) -> torch.Tensor:
         encoder, bias, _, _ = self._tensors()
-        return self._product(batch, encoder, bias)
+        return self._product(batch, encoder).add_(bias)
 
-    def _product(self, batch: torch.Tensor, encoder: torch.Tensor, bias: torch.Tensor) -> torch.Tensor:
-        """batch · encoderᵀ + bias. Few rows are multiplied by other kernels, with other last bits: they get company."""
+    def _product(self, batch: torch.Tensor, encoder: torch.Tensor) -> torch.Tensor:
+        """batch · encoderᵀ. Few rows are multiplied by other kernels, with other last bits: they get company."""
         missing = FEW - len(batch) if len(batch) < FEW else 0
         rows = torch.nn.functional.pad(batch, (0, 0, 0, missing)) if missing else batch
-        return torch.addmm(bias, rows, encoder.T)[: len(batch)]
+        return torch.mm(rows, encoder.T)[: len(batch)]
 
     def _sparse(self, batch: torch.Tensor) -> scipy.sparse.csr_matrix:
-        pre = self._pre(batch)
         if self.activation == "topk":
-            parts = top_k(pre.numpy(), min(int(self.k or 1), self.width), self.scale)
+            encoder, bias, _, _ = self._tensors()
+            made = self._product(batch, encoder).numpy()
+            parts = top_k(made, bias.numpy(), min(int(self.k or 1), self.width), self.scale)
         else:
+            pre = self._pre(batch)
             limit = torch.as_tensor(np.asarray(self.threshold, np.float32) / self.scale)
             keep = pre > limit
             indptr = np.concatenate([[0], np.cumsum(keep.sum(1).numpy())])
@@ -175,7 +177,7 @@ class Dictionary:
         if not half:
             return (self._pre(batch).clamp_min_(0) * self.scale).numpy()
         own = bias[:half]
-        pre = batch.numpy() + own.numpy() if channels else self._product(batch, encoder[:half], own).numpy()
+        pre = batch.numpy() + own.numpy() if channels else self._product(batch, encoder[:half]).add_(own).numpy()
         codes = np.empty((len(batch), 2 * half), np.float32)
         np.maximum(pre, 0, out=codes[:, :half])
         np.maximum(np.negative(pre, out=pre), 0, out=codes[:, half:])

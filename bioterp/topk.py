@@ -17,12 +17,13 @@ GROUP = 64  # columns turned away at once when none of them is above the bar
 
 
 @numba.njit(cache=True, nogil=True)  # type: ignore[untyped-decorator]
-def top_k(values: Array, k: int, scale: float) -> tuple[Array, Array, Array]:
-    """values (n, m) float32 → CSR parts (data, indices, indptr) of the k largest of each row that are > 0, times scale.
+def top_k(values: Array, bias: Array, k: int, scale: float) -> tuple[Array, Array, Array]:
+    """values (n, m) + bias (m,) float32 → CSR parts (data, indices, indptr) of the k largest of each row that are > 0.
 
-    Columns increase. Only what is above a guess, just below where the row before ended, is looked at closely; if too
-    few columns are, the row begins anew from less. Of equal values the lower column stays, which torch.topk leaves
-    open; NaN never does.
+    Data are times `scale`; columns increase. The bias is added on the way: a pass of its own would read and write every
+    value once more, which costs 8 % of the product that made them. Only what is above a guess, just below where the row
+    before ended, is looked at closely; if too few columns are, the row begins anew from less. Of equal values the lower
+    column stays, which torch.topk leaves open; NaN never does.
     """
     rows, width = values.shape
     data, indices = np.empty(rows * k, np.float32), np.empty(rows * k, np.int32)
@@ -30,14 +31,14 @@ def top_k(values: Array, k: int, scale: float) -> tuple[Array, Array, Array]:
     high, where = np.empty(width + GROUP, np.float32), np.empty(width, np.int32)
     at, ratio = 0, np.float32(0)
     for row in range(rows):
-        size = _size(values[row])
+        size = _size(values[row], bias)
         guess = np.float32(NEARLY) * ratio * size
         if not 0 < guess < HUGE:  # the first row, or NaN or infinity among the values
             guess = np.float32(0)
-        found = _above(values[row], guess, high, where)
+        found = _above(values[row], bias, guess, high, where)
         while found < k and guess > 0:
             guess = np.float32(LESS) * guess if guess > np.float32(1e-6) else np.float32(0)
-            found = _above(values[row], guess, high, where)
+            found = _above(values[row], bias, guess, high, where)
         least, equal = np.float32(0), 0  # the k-th largest, and how many of its equals belong to the k
         if found >= k:
             padded = -(-found // GROUP) * GROUP
@@ -57,8 +58,8 @@ def top_k(values: Array, k: int, scale: float) -> tuple[Array, Array, Array]:
 
 
 @numba.njit(cache=True, nogil=True)  # type: ignore[untyped-decorator]
-def above(values: Array, bar: float) -> tuple[Array, Array, Array]:
-    """values (n, m) float32 → CSR parts (data, indices, indptr) of all that are > bar; columns increase."""
+def above(values: Array, bias: Array, bar: float) -> tuple[Array, Array, Array]:
+    """values (n, m) + bias (m,) float32 → CSR parts (data, indices, indptr) of all that are > bar; columns increase."""
     rows, width = values.shape
     data, indices = np.empty(64 * rows + width, np.float32), np.empty(64 * rows + width, np.int32)
     indptr = np.zeros(rows + 1, np.int64)
@@ -67,36 +68,36 @@ def above(values: Array, bar: float) -> tuple[Array, Array, Array]:
         if at + width > data.size:
             data = np.concatenate((data, np.empty(data.size + width, np.float32)))
             indices = np.concatenate((indices, np.empty(indices.size + width, np.int32)))
-        at += _above(values[row], least, data[at:], indices[at:])
+        at += _above(values[row], bias, least, data[at:], indices[at:])
         indptr[row + 1] = at
     return data[:at].copy(), indices[:at].copy(), indptr
 
 
 @numba.njit(cache=True, nogil=True, fastmath={"reassoc"})  # type: ignore[untyped-decorator]
-def _size(line: Array) -> Any:
+def _size(line: Array, bias: Array) -> Any:
     """Something in proportion to how large the values of a row are: the sum of some of them, without sign."""
     total = np.float32(0)
     for c in range(min(line.size, SOME)):
-        total += abs(line[c])
+        total += abs(line[c] + bias[c])
     return total
 
 
 @numba.njit(cache=True, nogil=True)  # type: ignore[untyped-decorator]
-def _above(line: Array, bar: Any, high: Array, where: Array) -> int:
-    """Write what is above `bar`, and its columns, to the fronts of `high` and `where`; how many there were."""
+def _above(line: Array, bias: Array, bar: Any, high: Array, where: Array) -> int:
+    """What of line + bias is above `bar`, and its columns, to the fronts of `high` and `where`; how many there were."""
     found, groups = 0, line.size // GROUP
     for g in range(groups):
         hits = np.int32(0)
         for c in range(GROUP):  # without a branch and of a fixed length: a handful of vector instructions
-            hits += np.int32(line[g * GROUP + c] > bar)
+            hits += np.int32(line[g * GROUP + c] + bias[g * GROUP + c] > bar)
         if hits > 0:
-            for c in range(GROUP):
-                if line[g * GROUP + c] > bar:
-                    high[found], where[found] = line[g * GROUP + c], g * GROUP + c
+            for c in range(g * GROUP, (g + 1) * GROUP):
+                if line[c] + bias[c] > bar:
+                    high[found], where[found] = line[c] + bias[c], c
                     found += 1
     for c in range(groups * GROUP, line.size):
-        if line[c] > bar:
-            high[found], where[found] = line[c], c
+        if line[c] + bias[c] > bar:
+            high[found], where[found] = line[c] + bias[c], c
             found += 1
     return found
 

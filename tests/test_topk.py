@@ -21,7 +21,9 @@ def test_top_k_is_the_head_of_the_sorted_row(rows, columns, k, ties):
     rng = np.random.default_rng(rows + columns)
     values = rng.standard_normal((rows, columns)) * rng.gamma(0.3, 3, (rows, 1))  # rows of very different size
     values = (np.round(values) if ties else values).astype(np.float32)
-    data, indices, indptr = top_k(values, k, 0.5)
+    bias = (rng.integers(-3, 3, columns) / 2).astype(np.float32)
+    data, indices, indptr = top_k(values, bias, k, 0.5)
+    values = values + bias
     assert len(indptr) == rows + 1 and indptr[-1] == len(data) == len(indices)
     for r, row in enumerate(values):
         own = slice(indptr[r], indptr[r + 1])
@@ -32,10 +34,11 @@ def test_top_k_is_the_head_of_the_sorted_row(rows, columns, k, ties):
 
 def test_without_ties_it_is_torch_topk():
     values = np.random.default_rng(3).standard_normal((211, 143)).astype(np.float32)
-    _, indices, _ = top_k(values, 11, 1.0)
+    _, indices, _ = top_k(values, np.zeros(143, np.float32), 11, 1.0)
     assert np.array_equal(indices.reshape(211, 11), np.sort(torch.from_numpy(values).topk(11).indices.numpy(), 1))
 
 
 def test_nan_is_never_among_the_largest():
-    _, indices, indptr = top_k(np.array([[np.nan, 2, 1], [np.nan] * 3, [3, np.inf, np.nan]], np.float32), 2, 1.0)
+    values = np.array([[np.nan, 2, 1], [np.nan] * 3, [3, np.inf, np.nan]], np.float32)
+    _, indices, indptr = top_k(values, np.zeros(3, np.float32), 2, 1.0)
     assert indices.tolist() == [1, 2, 0, 1] and indptr.tolist() == [0, 2, 2, 4]

@@ -3,11 +3,12 @@
     python benchmarks/sae/speed.py [--folder FOLDER] [--case 512:topk:4096 …] [--engine sparsify …] [--rounds 7]
 
 A case is size:kind:batch. In each round every engine makes one step on the same batch, and the encoder's product alone
-is timed beside them, in f32 and bf16 (into memory that is there already): the least that one step of a sparse trainer
-can take, as its backward needs no dense product. CPU seconds at one thread are what compares on a busy machine; wall
-seconds are kept too. The first rounds warm up and are not counted. Then, for TopK, each engine's deployed form encodes
-the same held-out rows to sparse codes: CSR parts, or the (values, indices) a library makes itself. One JSON line per
-case and engine holds every round, so that spreads and ratios within a round can be had from it.
+is timed beside them, in f32 (torch's, and numpy's, which may be another library) and bf16, into memory that is there
+already: the least that one step of a sparse trainer can take, as its backward needs no dense product. CPU seconds at
+one thread are what compares on a busy machine; wall seconds are kept too. The first rounds warm up and are not counted.
+Then, for TopK, each engine's deployed form encodes the same held-out rows to sparse codes: CSR parts, or the (values,
+indices) a library makes itself. One JSON line per case and engine holds every round, so that spreads and ratios within
+a round can be had from it.
 """
 
 from __future__ import annotations
@@ -20,6 +21,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 from data import load
 from form import sparse
@@ -55,7 +57,9 @@ class Times:
 
 
 class Products:
-    """The encoder's product alone, x (b, d) times (d, m)."""
+    """The encoder's product alone, x (b, d) times (d, m); by numpy, too."""
+
+    names = ("f32", "f32, numpy", "bf16")
 
     def __init__(self, batch: int, d: int, width: int) -> None:
         weights = torch.randn(width, d)
@@ -66,6 +70,8 @@ class Products:
         for name, weights in self.weights.items():
             rows, out = x.to(weights.dtype), self.out[name]
             times.time(name, lambda a=rows, b=weights.T, c=out: torch.mm(a, b, out=c))
+        rows, weights, out = (one.numpy() for one in (x, self.weights["f32"], self.out["f32"]))
+        times.time("f32, numpy", lambda: np.dot(rows, weights.T, out=out))
 
 
 def case(folder: Path, name: str, kind: str, batch: int, engines: list[str], rounds: int) -> list[dict[str, Any]]:
@@ -93,7 +99,7 @@ def case(folder: Path, name: str, kind: str, batch: int, engines: list[str], rou
                     encoding.time(e, lambda one=engine, rows=x: sparse(one.encode(rows)))
                 products.time(encoding, x)
     about = {"size": name, "kind": kind, "batch": batch, "rounds": rounds, "load": round(os.getloadavg()[0], 1)}
-    names = [*running, *products.weights]
+    names = [*running, *products.names]
     return [{**about, "engine": e, **steps.told(e, "step"), **encoding.told(e, "encode")} for e in names]
 
 

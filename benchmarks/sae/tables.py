@@ -15,7 +15,7 @@ from quality import score
 from shared import EVERY, KINDS, REAL, SIZES, Results, default_folder, row, spread
 
 OURS = "bioterp"
-PRODUCTS = ("f32", "bf16")
+PRODUCTS = ("f32", "f32, numpy", "bf16")
 PEAKS = ("base", "training", "encoding")
 
 

@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterable
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any, TypeVar
 
+import threadpoolctl
 import torch
 
 T = TypeVar("T")
@@ -24,6 +25,7 @@ class Crew:
         self._own = threading.local()
         self._before = torch.get_num_threads()
         torch.set_num_threads(1)  # the setting is a thread's own for some products, the process' for others
+        self._numpy = threadpoolctl.threadpool_limits(1, user_api="blas")
         self._pool = (
             ThreadPoolExecutor(threads, initializer=torch.set_num_threads, initargs=(1,)) if threads > 1 else None
         )
@@ -43,9 +45,10 @@ class Crew:
         return room
 
     def close(self) -> None:
-        """End the threads; give torch its number of them back."""
+        """End the threads; give torch and numpy their number of them back."""
         if self._pool is not None:
             self._pool.shutdown()
+        self._numpy.restore_original_limits()
         torch.set_num_threads(self._before)
 
     def __enter__(self) -> Crew:

@@ -9,6 +9,7 @@ import torch
 
 from bioterp.arrays import Array
 from bioterp.halved import Halves
+from bioterp.processor import numpy_multiplies_faster
 from bioterp.topk import above, top_k
 
 Parts = tuple[Array, Array, Array]
@@ -36,31 +37,35 @@ class Product(Protocol):
 
 
 class Dense:
-    """Pre-activations held in float32, (n, m)."""
+    """A product held in float32, (n, m), and the bias (m,) that makes pre-activations of it."""
 
-    def __init__(self, pre: Array):
-        self.pre, self.width = pre, pre.shape[1]
+    def __init__(self, made: Array, bias: Array):
+        self.made, self.bias, self.width = made, bias, made.shape[1]
 
     def top(self, k: int) -> Parts:
-        parts: Parts = top_k(self.pre, k, 1.0)
+        parts: Parts = top_k(self.made, self.bias, k, 1.0)
         return parts
 
     def above(self, bar: float) -> Parts:
-        parts: Parts = above(self.pre, bar)
+        parts: Parts = above(self.made, self.bias, bar)
         return parts
 
     def among(self, columns: Array) -> Dense:
-        return Dense(np.ascontiguousarray(self.pre[:, columns]))
+        return Dense(np.ascontiguousarray(self.made[:, columns]), self.bias[columns])
 
 
 class Whole:
     """The product in float32; room stays in use for as long as what is seen."""
 
     def __init__(self, encoder: Array, bias: Array):
-        self.encoder, self.bias = torch.from_numpy(encoder).T, torch.from_numpy(bias)
+        self.encoder, self.bias = encoder, bias
 
     def near(self, x: Array, room: torch.Tensor) -> Dense:
-        return Dense(torch.addmm(self.bias, torch.from_numpy(x), self.encoder, out=room).numpy())
+        if numpy_multiplies_faster():
+            made = np.dot(x, self.encoder.T, out=room.numpy())
+        else:
+            made = torch.mm(torch.from_numpy(x), torch.from_numpy(self.encoder).T, out=room).numpy()
+        return Dense(made, self.bias)
 
 
 def product(selection: str, encoder: Array, bias: Array) -> Product:

@@ -6,8 +6,10 @@ from collections.abc import Iterator
 
 import numpy as np
 import pytest
+import threadpoolctl
 import torch
 
+from bioterp.train import products
 from bioterp.train.crew import Crew
 from bioterp.train.engine import Engine
 from bioterp.train.moments import Moments
@@ -162,8 +164,26 @@ def test_long_rows_do_not_rule_the_gradient(crew: Crew) -> None:
     assert np.linalg.norm(moved[1]) < 1.5 * np.linalg.norm(moved[0])
 
 
-def test_the_threads_of_torch_are_given_back() -> None:
-    before = torch.get_num_threads()
+@pytest.mark.parametrize("kind", ["topk", "batchtopk"])
+def test_either_library_makes_the_same_step(kind: str, crew: Crew, monkeypatch: pytest.MonkeyPatch) -> None:
+    states = []
+    for numpy_does in (True, False):
+        monkeypatch.setattr(products, "numpy_multiplies_faster", lambda told=numpy_does: told)
+        made = engine(crew, kind)
+        for step in range(5):
+            made.step(rows(70 + step))
+        states.append(made.state())
+    for name in ("encoder", "decoder", "b_enc", "b_out"):
+        np.testing.assert_allclose(states[0][name], states[1][name], atol=2e-6, err_msg=name)
+
+
+def test_the_threads_of_torch_and_numpy_are_given_back() -> None:
+    def counts() -> list[int]:
+        return [torch.get_num_threads(), *(one["num_threads"] for one in threadpoolctl.threadpool_info())]
+
+    before = counts()
     with Crew(2) as crew:
         crew.map(lambda piece: piece, range(4))
-    assert torch.get_num_threads() == before
+        blas = [one["num_threads"] for one in threadpoolctl.threadpool_info() if one["user_api"] == "blas"]
+        assert set(blas) == {1}
+    assert counts() == before
