@@ -24,7 +24,7 @@ from bioterp.train.selection import SELECTIONS, BatchTopK, RowTopK, stack
 from bioterp.train.world import World
 
 TILE = 1 << 23  # pre-activations of a tile: 1,024 rows of 8,192; smaller ones cost the product 3 to 12 %
-PIECES = 64  # of the features, in the second half of a step
+PIECES, FEATURES = 64, 128  # the features are done in at most so many pieces, of at least so many
 
 
 class Engine:
@@ -184,9 +184,9 @@ class Engine:
 
     def _learn(self, at: Array, main: Any, aux: Any, slopes: Array, by: float, by_aux: float) -> None:
         """Gradients, and Adam: at once in one process, with a sum over processes between them in several."""
-        edges = np.linspace(0, self.sizes.width, PIECES + 1).astype(int)
-        pieces = [(i, lo, hi) for i, (lo, hi) in enumerate(pairwise(edges)) if hi > lo]
-        shared = np.zeros((PIECES, self.sizes.d_in), np.float32)
+        edges = np.linspace(0, self.sizes.width, min(PIECES, -(-self.sizes.width // FEATURES)) + 1).astype(int)
+        pieces = [(i, lo, hi) for i, (lo, hi) in enumerate(pairwise(edges))]
+        shared = np.zeros((len(pieces), self.sizes.d_in), np.float32)
         adam = self.recipe.adam(self.done)
         group = self.group
         data: Any = main, aux, slopes, group, np.float32(by), np.float32(by_aux), at
