@@ -40,7 +40,8 @@ from bioterp.topk import top_k
 ACTIVATIONS = ("topk", "threshold", "relu", "batchtopk")
 BATCH = 8_192
 FEW = 16  # rows below which a product is made with others beside them
-SLICE = 4_096  # rows whose sparse codes are picked at a time: 17 MB of 1,024 features
+SLICE = 4_096  # rows whose sparse codes are picked at a time,
+TILE = 1 << 23  # or fewer: those of so many pre-activations (32 MB), which stay where they are for the next
 
 
 @dataclass(frozen=True, repr=False)
@@ -124,30 +125,35 @@ class Dictionary:
             batch = self._normed(batch)
             if self.activation == "relu":
                 return self._relu(batch)
-            sparse = self._sparse if selection == "float32" else self._refined
-            pieces = [sparse(batch[at : at + SLICE]) for at in range(0, max(len(batch), 1), SLICE)]
+            size = max(FEW, min(SLICE, TILE // self.width))
+            room = torch.empty(max(FEW, min(size, len(batch))) if selection == "float32" else 0, self.width)
+            sparse = functools.partial(self._sparse, room=room) if selection == "float32" else self._refined
+            pieces = [sparse(batch[at : at + size]) for at in range(0, max(len(batch), 1), size)]
         return pieces[0] if len(pieces) == 1 else scipy.sparse.vstack(pieces, format="csr")
 
     def _normed(self, x: torch.Tensor) -> torch.Tensor:
         return x if self.norm is None else self.norm.into(x - torch.from_numpy(np.asarray(self.mean, np.float32)))
 
-    def _pre(self, batch: torch.Tensor) -> torch.Tensor:
+    def _pre(self, batch: torch.Tensor, room: torch.Tensor | None = None) -> torch.Tensor:
         encoder, bias, _, _ = self._tensors()
-        return self._product(batch, encoder).add_(bias)
+        return self._product(batch, encoder, room).add_(bias)
 
-    def _product(self, batch: torch.Tensor, encoder: torch.Tensor) -> torch.Tensor:
-        """batch · encoderᵀ. Few rows are multiplied by other kernels, with other last bits: they get company."""
+    def _product(self, batch: torch.Tensor, encoder: torch.Tensor, room: torch.Tensor | None = None) -> torch.Tensor:
+        """batch · encoderᵀ, made in `room` (FEW rows or more) where given.
+
+        Few rows are multiplied by other kernels, with other last bits: they get company.
+        """
         missing = FEW - len(batch) if len(batch) < FEW else 0
         rows = torch.nn.functional.pad(batch, (0, 0, 0, missing)) if missing else batch
-        return torch.mm(rows, encoder.T)[: len(batch)]
+        return torch.mm(rows, encoder.T, out=None if room is None else room[: len(rows)])[: len(batch)]
 
-    def _sparse(self, batch: torch.Tensor) -> scipy.sparse.csr_matrix:
+    def _sparse(self, batch: torch.Tensor, room: torch.Tensor) -> scipy.sparse.csr_matrix:
         if self.activation == "topk":
             encoder, bias, _, _ = self._tensors()
-            made = self._product(batch, encoder).numpy()
+            made = self._product(batch, encoder, room).numpy()
             parts = top_k(made, bias.numpy(), min(int(self.k or 1), self.width), self.scale)
         else:
-            pre = self._pre(batch)
+            pre = self._pre(batch, room)
             limit = torch.as_tensor(np.asarray(self.threshold, np.float32) / self.scale)
             keep = pre > limit
             indptr = np.concatenate([[0], np.cumsum(keep.sum(1).numpy())])
