@@ -13,9 +13,10 @@ measured cell is a line that is kept and not made again. One thread. What matter
     memory     d = 512
     batches    d = 128: the peers' BatchTopK and Matryoshka, tuned
 
-That takes some two hours of one core, of which the first is the quality of TopK; the tuning tries three batches and
-three rates (further out while the best lies at an end). With --full some 14 hours: finer rates, every case of speed,
-sparsify tuned at d = 512 too and the dense peers there, near their best of d = 128, three seeds.
+That takes some four hours of one core, of which the first is the quality of TopK and the last two are `batches`; the
+tuning tries three batches and three rates (further out while the best lies at an end). With --full some 14 hours:
+finer rates, every case of speed, sparsify tuned at d = 512 too and the dense peers there, near their best of d = 128,
+three seeds.
 
 The peers want versions of other packages that exclude each other (dictionary_learning: nnsight < 0.4), and what they
 need of those is little. So requirements.txt names every package with a version that works, installed without asking
