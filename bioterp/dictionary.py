@@ -35,7 +35,7 @@ from bioterp.field import Field, FieldWriter
 from bioterp.halved import Halves
 from bioterp.progress import track
 from bioterp.rownorm import RowNorm
-from bioterp.topk import top_k
+from bioterp.topk import above, top_k
 
 ACTIVATIONS = ("topk", "threshold", "relu", "batchtopk")
 BATCH = 8_192
@@ -134,9 +134,9 @@ class Dictionary:
     def _normed(self, x: torch.Tensor) -> torch.Tensor:
         return x if self.norm is None else self.norm.into(x - torch.from_numpy(np.asarray(self.mean, np.float32)))
 
-    def _pre(self, batch: torch.Tensor, room: torch.Tensor | None = None) -> torch.Tensor:
+    def _pre(self, batch: torch.Tensor) -> torch.Tensor:
         encoder, bias, _, _ = self._tensors()
-        return self._product(batch, encoder, room).add_(bias)
+        return self._product(batch, encoder).add_(bias)
 
     def _product(self, batch: torch.Tensor, encoder: torch.Tensor, room: torch.Tensor | None = None) -> torch.Tensor:
         """batch · encoderᵀ, made in `room` (FEW rows or more) where given.
@@ -148,16 +148,14 @@ class Dictionary:
         return torch.mm(rows, encoder.T, out=None if room is None else room[: len(rows)])[: len(batch)]
 
     def _sparse(self, batch: torch.Tensor, room: torch.Tensor) -> scipy.sparse.csr_matrix:
+        encoder, bias, _, _ = self._tensors()
+        made = self._product(batch, encoder, room).numpy(), bias.numpy()
         if self.activation == "topk":
-            encoder, bias, _, _ = self._tensors()
-            made = self._product(batch, encoder, room).numpy()
-            parts = top_k(made, bias.numpy(), min(int(self.k or 1), self.width), self.scale)
+            parts = top_k(*made, min(int(self.k or 1), self.width), self.scale)
         else:
-            pre = self._pre(batch, room)
-            limit = torch.as_tensor(np.asarray(self.threshold, np.float32) / self.scale)
-            keep = pre > limit
-            indptr = np.concatenate([[0], np.cumsum(keep.sum(1).numpy())])
-            parts = (pre[keep] * self.scale).numpy(), keep.nonzero()[:, 1].int().numpy(), indptr
+            limit = np.asarray(self.threshold, np.float32) / np.float32(self.scale)
+            own = np.ascontiguousarray(np.broadcast_to(limit, self.width)) if limit.ndim else limit
+            parts = above(*made, own, self.scale)
         return self._csr(len(batch), parts)
 
     def _refined(self, batch: torch.Tensor) -> scipy.sparse.csr_matrix:

@@ -12,7 +12,8 @@ import numba
 import numpy as np
 
 from bioterp.arrays import Array
-from bioterp.halved.refined import GROUP, cut
+from bioterp.hits import GROUP
+from bioterp.topk import cut
 
 WORD = 8
 NEARLY = np.float32(0.95)  # of the last row's limit, in units of the row's length: below most rows' own
@@ -76,7 +77,7 @@ def likely(
             if 0 < k <= found:
                 padded = -(-found // GROUP) * GROUP
                 low[found:padded] = 0
-                least = cut(low[:padded], k)[0]
+                least = cut(low[:padded], k, np.float32(0))
             if least >= guess:
                 break
             if found >= k:

@@ -9,8 +9,9 @@ import numba
 import numpy as np
 
 from bioterp.arrays import Array
+from bioterp.hits import GROUP
+from bioterp.topk import cut, more
 
-GROUP = 64  # columns with one bar; the lists that are counted are padded to as many
 UP = 1 + 1e-6
 
 _exact: Any = numba.njit(cache=True, nogil=True)
@@ -97,11 +98,8 @@ def best(indptr: Array, column: Array, value: Array, k: int, scale: float) -> tu
         held[n:padded] = 0
         least, spare = np.float32(0), 0
         if n >= k:
-            least, reached = cut(held[:padded], k)
-            more: Any = 0  # than the bar; what is left of the k is for its equals, the lower columns first
-            for i in range(n):
-                more += np.int64(held[i] > least)
-            spare = k - more if reached > k else reached
+            least = cut(held[:padded], k, np.float32(0))
+            spare = k - more(held[:padded], least)  # for its equals, the lower columns first
         for i in range(n):
             tied = held[i] == least and spare > 0
             if held[i] > least or tied:
@@ -125,27 +123,3 @@ def over(indptr: Array, column: Array, value: Array, bars: Array, scale: float) 
             at += np.int64(value[i] > bars[column[i]])
         ends[row + 1] = at
     return data[:at].copy(), indices[:at].copy(), ends
-
-
-@_exact  # type: ignore[untyped-decorator]
-def cut(values: Array, k: int) -> tuple[Any, int]:
-    """A bar that the k largest of values ≥ 0 reach, and how many reach it in all (fewer than k > 0: bar 0, and 0).
-
-    It is the k-th largest, found bit by bit as in `topk._kth`, or a number just below that exactly k reach: where there
-    is one the search ends there.
-    """
-    bits = values.view(np.int32)
-    least, reached = np.int32(0), 0
-    for bit in range(30, -1, -1):
-        trial = least | np.int32(1 << bit)
-        hits = np.int32(0)
-        for g in range(bits.size // GROUP):
-            for c in range(GROUP):
-                hits += np.int32(bits[g * GROUP + c] >= trial)
-        if hits >= k:
-            least, reached = trial, int(hits)
-            if hits == k:
-                break
-    as_float = np.empty(1, np.int32)
-    as_float[0] = least
-    return as_float.view(np.float32)[0], reached

@@ -47,7 +47,7 @@ class Dense:
         return parts
 
     def above(self, bar: float) -> Parts:
-        parts: Parts = above(self.made, self.bias, bar)
+        parts: Parts = above(self.made, self.bias, np.float32(bar), 1.0)
         return parts
 
     def among(self, columns: Array) -> Dense:
