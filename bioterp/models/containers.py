@@ -50,11 +50,39 @@ def check_container(path: Path) -> None:
 
 
 def refusal(path: Path, error: Exception) -> InputError:
-    """One sentence for a checkpoint torch does not read with weights_only=True: what is in it, and what to do."""
-    found = UNSAFE.search(str(error))
+    """One sentence for a checkpoint that is not read: what is in it, and what to do.
+
+    Only where it is something pickled, that could run code, is unpickling it elsewhere a way out.
+    """
+    size, found = path.stat().st_size, UNSAFE.search(str(error))
+    with path.open("rb") as file:
+        head = file.read(2)
+    if not size:
+        return InputError(f"{path} is empty: it is damaged or was never written; copy or download it again")
+    if not found and head not in (b"PK", b"\x80\x02", b"\x80\x03", b"\x80\x04", b"\x80\x05"):
+        kind = "safetensors file" if isinstance(error, SafetensorError) else "file of safetensors or torch.save"
+        return InputError(
+            f"{path} is no {kind}, or is damaged or cut off ({size:,} bytes): copy or download it again, or save the "
+            "tensors with safetensors.torch.save_file"
+        )
+    if head == b"PK" and _arrays(path):
+        return InputError(
+            f"{path} holds NumPy arrays (.npz), not torch's tensors: save them, as torch tensors under the same names, "
+            "with safetensors.torch.save_file"
+        )
     held = f"more than tensors ('{found[1]}')" if found else "more than tensors, or is damaged"
     return InputError(
         f"{path} holds {held}, and is not opened because unpickling it could run code; where you trust the file, load "
         "it with torch.load(…, weights_only=False) apart from this program, and save its state dict with "
         "safetensors.torch.save_file"
     )
+
+
+def _arrays(path: Path) -> bool:
+    """Whether a zip holds .npy files and nothing else."""
+    try:
+        with zipfile.ZipFile(path) as packed:
+            names = packed.namelist()
+    except (zipfile.BadZipFile, ValueError, NotImplementedError, struct.error, OSError):
+        return False
+    return bool(names) and all(name.endswith(".npy") for name in names)

@@ -52,10 +52,11 @@ def saelens(folder: Path, tensors: dict[str, torch.Tensor], **said: Any) -> Path
     return folder
 
 
-def refused(path: Path, match: str, **said: Any) -> None:
+def refused(path: Path, match: str, **said: Any) -> str:
     with pytest.raises(bt.InputError, match=match) as caught:
         bt.load_dictionary(path, **said)
     assert "\n" not in str(caught.value) and len(str(caught.value)) < 600
+    return str(caught.value)
 
 
 class Hostile:
@@ -100,6 +101,25 @@ def test_a_file_cut_off_anywhere_is_refused(kind: str, tmp_path: Path) -> None:
         folder.mkdir()
         (folder / "ae.pt").write_bytes(held[:part])
         refused(folder, "is damaged|more than tensors", kind="topk", **NAMED)
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "told"),
+    [
+        ("ae.pt", b"", "is empty"),
+        ("ae.pt", b"<html>404 Not Found</html>", "is no file of safetensors or torch.save, or is damaged"),
+        ("ae.safetensors", b"version https://git-lfs", "is no safetensors file, or is damaged"),
+        ("ae.safetensors", (2**40).to_bytes(8, "little") + b"{}", "is no safetensors file, or is damaged"),
+    ],
+)
+def test_nobody_is_told_to_unpickle_what_is_no_pickle(name: str, content: bytes, told: str, tmp_path: Path) -> None:
+    (tmp_path / name).write_bytes(content)
+    assert "unpickling" not in refused(tmp_path / name, told, **NAMED)
+
+
+def test_numpy_arrays_are_named_as_such(tmp_path: Path) -> None:
+    np.savez(tmp_path / "params.npz", W_enc=np.zeros((4, 8), np.float32))
+    assert "unpickling" not in refused(tmp_path / "params.npz", r"holds NumPy arrays \(.npz\)", **NAMED)
 
 
 def test_what_is_no_checkpoint_is_refused(tmp_path: Path) -> None:
