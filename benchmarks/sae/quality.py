@@ -8,7 +8,7 @@ command can be stopped and given again):
     tune    batch {512, 1,024, 4,096} × three learning rates (the library's default times FACTORS), seed 0; while the
             best lies at an end, one further out; then √3 to both sides; then seeds 1 and 2 of the best
     near    at a size too dear for that: batch and multiple of the default that won at d = 128 (with --wide also √3 to
-            both sides)
+            both sides, and further out while the best lies at an end)
     own     bioterp as it comes: its own batch and learning rate, seeds 0, 1, 2
     one     the single cell given by --batch, --factor and --seed
 
@@ -96,19 +96,9 @@ class Study:
     def tune(self, engine: str, kind: str, quick: bool) -> None:
         factors = FACTORS.get(engine, OTHERS)
         ran = [self.run(engine, kind, batch, factor, 0) for factor in factors for batch in BATCHES]
-        for _ in range(2):
-            best = min(ran, key=score)
-            tried = sorted(one["factor"] for one in ran if one["batch"] == best["batch"])
-            if best["factor"] == tried[-1]:
-                further = best["factor"] * 3
-            elif best["factor"] == tried[0]:
-                further = best["factor"] / 3
-            else:
-                break
-            ran.append(self.run(engine, kind, best["batch"], further, 0))
-        best = min(ran, key=score)
+        best = self._out(ran, 3)
         if not quick:
-            ran += [self.run(engine, kind, best["batch"], best["factor"] * by, 0) for by in (FINE, 1 / FINE)]
+            ran += [self._beside(best, best["factor"] * by) for by in (FINE, 1 / FINE)]
             best = min(ran, key=score)
         for seed in SEEDS[1:]:
             self.run(engine, kind, best["batch"], best["factor"], seed)
@@ -119,12 +109,27 @@ class Study:
             print(f"{engine} {kind} has not been tuned at d = 128: left out", flush=True)
             return
         best = min(small, key=score)
-        ran = [self.run(engine, kind, best["batch"], best["factor"], 0)]
+        best = self.run(engine, kind, best["batch"], best["factor"], 0)
         if wide:
-            ran += [self.run(engine, kind, best["batch"], best["factor"] * by, 0) for by in (FINE, 1 / FINE)]
-            best = min(ran, key=score)
+            best = self._out([best, *(self._beside(best, best["factor"] * by) for by in (FINE, 1 / FINE))], FINE)
         for seed in SEEDS[1:seeds]:
             self.run(engine, kind, best["batch"], best["factor"], seed)
+
+    def _beside(self, one: dict[str, Any], factor: float) -> dict[str, Any]:
+        return self.run(one["engine"], one["kind"], one["batch"], factor, 0)
+
+    def _out(self, ran: list[dict[str, Any]], by: float) -> dict[str, Any]:
+        """The best cell, after two more rates at most where it has the highest or the lowest of its batch."""
+        for _ in range(2):
+            best = min(ran, key=score)
+            tried = sorted(one["factor"] for one in ran if one["batch"] == best["batch"])
+            if best["factor"] == tried[-1]:
+                ran.append(self._beside(best, best["factor"] * by))
+            elif best["factor"] == tried[0]:
+                ran.append(self._beside(best, best["factor"] / by))
+            else:
+                break
+        return min(ran, key=score)
 
 
 def score(one: dict[str, Any]) -> float:
