@@ -153,10 +153,14 @@ class Dictionary:
         if self.activation == "topk":
             parts = top_k(*made, min(int(self.k or 1), self.width), self.scale)
         else:
-            limit = np.asarray(self.threshold, np.float32) / np.float32(self.scale)
+            limit = self._limit()
             own = np.ascontiguousarray(np.broadcast_to(limit, self.width)) if limit.ndim else limit
             parts = above(*made, own, self.scale)
         return self._csr(len(batch), parts)
+
+    def _limit(self) -> Any:
+        """The threshold, scalar or (m,) float32, in scaled units."""
+        return np.asarray(self.threshold, np.float32) / np.float32(self.scale)
 
     def _refined(self, batch: torch.Tensor) -> scipy.sparse.csr_matrix:
         """As `_sparse`, from a product in bfloat16. Its error grows with the rows, so they are centred first."""
@@ -166,7 +170,7 @@ class Dictionary:
         centred = self.mean if self.norm is None else np.zeros_like(self.mean)  # `norm` has taken it away
         rows = np.asarray((batch.numpy() - centred) / np.float32(self.scale) - self.b_dec, np.float32)
         k = min(int(self.k or 1), self.width) if self.activation == "topk" else None
-        limit = 0.0 if k is not None else np.asarray(self.threshold, np.float32) / np.float32(self.scale)
+        limit = 0.0 if k is not None else self._limit()
         return self._csr(len(batch), halves.encoded(rows, k, limit, self.scale))
 
     def _csr(self, rows: int, parts: tuple[Array, Array, Array]) -> scipy.sparse.csr_matrix:

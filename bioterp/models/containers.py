@@ -40,11 +40,7 @@ def check_container(path: Path) -> None:
         limits.check("TENSORS", said, f"{path} has a header of {said:,} bytes")
     if head[:4] != b"PK\3\4":
         return
-    try:
-        with zipfile.ZipFile(path) as packed:
-            unpacked = sum(entry.file_size for entry in packed.infolist())
-    except (zipfile.BadZipFile, ValueError, NotImplementedError, struct.error, OSError):
-        return  # torch says what is wrong with it
+    unpacked = sum(entry.file_size for entry in _packed(path))
     if unpacked > max(SMALL, limits.most("UNPACKED") * size):
         raise limits.more("UNPACKED", f"{path} has {size:,} bytes and unpacks to {unpacked:,}")
 
@@ -65,7 +61,8 @@ def refusal(path: Path, error: Exception) -> InputError:
             f"{path} is no {kind}, or is damaged or cut off ({size:,} bytes): copy or download it again, or save the "
             "tensors with safetensors.torch.save_file"
         )
-    if head == b"PK" and _arrays(path):
+    inside = _packed(path) if head == b"PK" else []
+    if inside and all(entry.filename.endswith(".npy") for entry in inside):
         return InputError(
             f"{path} holds NumPy arrays (.npz), not torch's tensors: save them, as torch tensors under the same names, "
             "with safetensors.torch.save_file"
@@ -78,11 +75,10 @@ def refusal(path: Path, error: Exception) -> InputError:
     )
 
 
-def _arrays(path: Path) -> bool:
-    """Whether a zip holds .npy files and nothing else."""
+def _packed(path: Path) -> list[zipfile.ZipInfo]:
+    """What a zip holds; nothing where it is damaged: torch says what is wrong with it."""
     try:
         with zipfile.ZipFile(path) as packed:
-            names = packed.namelist()
+            return packed.infolist()
     except (zipfile.BadZipFile, ValueError, NotImplementedError, struct.error, OSError):
-        return False
-    return bool(names) and all(name.endswith(".npy") for name in names)
+        return []
